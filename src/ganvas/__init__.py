@@ -1,0 +1,35 @@
+"""Generative adversarial networks for people who are not GAN experts."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ganvas.data import Dataset, open_dataset
+    from ganvas.errors import UserError
+    from ganvas.launch import train
+    from ganvas.sample import Model, load, render
+
+# Imported when first used (PEP 562), so that `ganvas --help` does not wait for torch.
+_HOMES = {
+    "Dataset": "ganvas.data",
+    "Model": "ganvas.sample",
+    "UserError": "ganvas.errors",
+    "load": "ganvas.sample",
+    "open_dataset": "ganvas.data",
+    "render": "ganvas.sample",
+    "train": "ganvas.launch",
+}
+
+__all__ = ["Dataset", "Model", "UserError", "__version__", "load", "open_dataset", "render", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ganvas' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

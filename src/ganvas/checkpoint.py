@@ -1,0 +1,76 @@
+"""Exact resumption: all that a step reads, in one file that is whole or is not there.
+
+A file's name carries its step and the start of its SHA-256, so that one damaged later is found out before it is used.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import safetensors.torch
+
+from ganvas.console import say
+from ganvas.errors import UserError
+from ganvas.files import atomic_write
+from ganvas.state import State
+
+KEPT = 2
+
+
+def save(folder: Path, state: State) -> Path:
+    """Write `<step>-<checksum>.safetensors`, and only then remove all but the last two.
+
+    Raises:
+        UserError: the disk is full or not writable; the checkpoints before are untouched.
+    """
+    about = {"step": state.step, "skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors().items()}
+    data = safetensors.torch.save(tensors, {"ganvas": json.dumps(about)})
+    path = folder / f"{state.step:08d}-{_checksum(data)}.safetensors"
+    try:
+        folder.mkdir(exist_ok=True)
+        atomic_write(path, data)
+        for old in found(folder)[KEPT:]:
+            old.unlink()
+    except OSError as error:
+        raise UserError(f"could not save {path}: {error.strerror}; the checkpoints before it are untouched") from error
+    return path
+
+
+def found(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, newest first, whether sound or not."""
+    return sorted(folder.glob("*-*.safetensors"), reverse=True)
+
+
+def last_step(folder: Path) -> int:
+    """Return the step of the newest checkpoint by its name, 0 where there is none."""
+    return int(newest.name.split("-")[0]) if (newest := next(iter(found(folder)), None)) else 0
+
+
+def load(folder: Path, state: State) -> Path | None:
+    """Bring `state` to where the newest sound checkpoint was; None where there are no checkpoints.
+
+    A damaged one is said, and the one before is used.
+
+    Raises:
+        UserError: there are checkpoints, but none is sound.
+    """
+    paths = found(folder)
+    for path in paths:
+        data = path.read_bytes()
+        if path.stem.split("-")[1] != _checksum(data):
+            say(f"{path} is damaged (its checksum does not match); going back to the one before")
+            continue
+        header = int.from_bytes(data[:8], "little")
+        about = json.loads(json.loads(data[8 : 8 + header])["__metadata__"]["ganvas"])
+        state.restore(safetensors.torch.load(data))
+        state.step, state.skipped = about["step"], about["skipped"]
+        state.skipped_in_a_row = about["skipped_in_a_row"]
+        return path
+    if paths:
+        raise UserError(f"no checkpoint in {folder} is sound; start again with --new")
+    return None
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:24]

@@ -1,0 +1,75 @@
+"""Verbs to functions; no logic."""
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
+
+import ganvas
+from ganvas.config import (
+    CleanOptions,
+    GenerateOptions,
+    InterpolateOptions,
+    ShowOptions,
+    TrainOptions,
+)
+from ganvas.console import say
+from ganvas.errors import UserError
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class DataCommand:
+    """Look at data, or empty the cache of decoded pictures."""
+
+    verb: Annotated[ShowOptions, subcommand("show")] | Annotated[CleanOptions, subcommand("clean")]
+
+
+Command = (
+    Annotated[TrainOptions, subcommand("train")]
+    | Annotated[GenerateOptions, subcommand("generate")]
+    | Annotated[InterpolateOptions, subcommand("interpolate")]
+    | Annotated[DataCommand, subcommand("data")]
+)
+
+
+def run(options: Any) -> None:
+    """Do what a command line says."""
+    from ganvas import data, launch, sample  # here, so that help and usage errors do not wait for torch
+
+    if isinstance(options, DataCommand):
+        options = options.verb
+    plain = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    match options:
+        case TrainOptions():
+            launch.train(**plain)
+        case GenerateOptions():
+            sample.generate(**plain)
+        case InterpolateOptions():
+            sample.interpolate(**plain)
+        case ShowOptions():
+            out = plain.pop("out")
+            data.show(data.open_dataset(**plain), out)
+        case CleanOptions():
+            say(f"freed {data.clean_cache() / 2**20:.0f} MiB")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
+    args = sys.argv[1:] if args is None else args
+    if args == ["--version"]:
+        print(ganvas.__version__)  # noqa: T201
+        return 0
+    try:
+        markers = (FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes)
+        run(tyro.cli(Command, prog="ganvas", description=ganvas.__doc__, args=args or ["--help"], config=markers))
+    except UserError as error:
+        say(f"ganvas: {error}")
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0

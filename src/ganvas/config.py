@@ -1,0 +1,385 @@
+"""What the commands accept and what a run is, as frozen dataclasses.
+
+Torch-free, so that help and usage errors are instant. Networks keep their own settings beside their code; here
+they are a name and a mapping, checked when the network is built.
+"""
+
+import ast
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Annotated, Any, Literal, ParamSpec, Self, TypeVar
+
+import tyro.conf
+from typeguard import TypeCheckError, check_type
+
+from ganvas.errors import UserError, nearest
+
+P = ParamSpec("P")
+O = TypeVar("O")  # noqa: E741
+R = TypeVar("R")
+T = TypeVar("T")
+
+Player = Literal["generator", "discriminator"]
+Weights = Literal["best", "last"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+# ---------------------------------------------------------------------------------------------- command line
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which pictures, and how they are made equal in size."""
+
+    data: tyro.conf.Positional[str]
+    """A folder or zip of pictures, MNIST-style idx files, or digits, mnist, fashion-mnist, cifar10."""
+    size: str | None = None
+    """64, or 96x64 (width x height); by default derived from the data."""
+    channels: Literal["auto", "1", "3", "4"] = "auto"
+    """1 grey, 3 colour, 4 colour and transparency; auto takes what the data has."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """What happens to pictures of another shape."""
+    skip_bad: bool = False
+    """Go on without the unreadable files, however many they are."""
+    workers: int = 0
+    """Processes that decode pictures; 0 takes one a core."""
+
+
+@dataclass(frozen=True)
+class ShowOptions(DataOptions):
+    """Show what pictures there are, what is done to them, and what is skipped and why."""
+
+    out: str = "contact-sheet.png"
+    """Where the contact sheet goes."""
+
+
+@dataclass(frozen=True)
+class CleanOptions:
+    """Empty the cache of decoded pictures."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(DataOptions):
+    """Train a GAN on pictures; the same command again goes on with an unfinished run."""
+
+    budget: str = "10m"
+    """How long: 90s, 10m, 2h, 200kimg (thousands of images) or 5000steps."""
+    out: str = "runs"
+    """The folder that holds the runs."""
+    name: str | None = None
+    """The run's name; by default a number, the data and the preset."""
+    task: str = "generate"
+    """What is learned."""
+    preset: str = "auto"
+    """auto, or one of the five articles' networks (article-dense, article-mnist, ...)."""
+    loss: str | None = None
+    """relativistic, nonsaturating, hinge, least-squares or wasserstein; by default the preset's."""
+    batch: int | None = None
+    """Images a step; by default the preset's."""
+    lr: float | None = None
+    """Learning rate of Adam; by default the preset's."""
+    gamma: float | None = None
+    """Weight of the gradient penalty; by default the preset's."""
+    seed: int = 0
+    """Equal seeds on one machine give equal runs."""
+    device: Device = "auto"
+    """Where to compute."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the networks; auto measures which is faster here."""
+    mirror: bool = False
+    """Also learn from the pictures' mirror images."""
+    snap: str | None = None
+    """How often to save and to draw samples, in steps or kimg; by default about ten times."""
+    resume: bool = False
+    """Only go on with an unfinished run; never start another."""
+    new: bool = False
+    """Start another run even if an equal one exists."""
+    extend: str | None = None
+    """Go on with a finished run for this much longer (10m, 100kimg, ...)."""
+    init: str | None = None
+    """Start from the weights of this run or model file."""
+    dry_run: bool = False
+    """Only show what would be done, and why."""
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A setting of a component, e.g. generator.width=96 (repeatable)."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which trained model."""
+
+    run: tyro.conf.Positional[str]
+    """A run's folder or a model.safetensors."""
+    weights: Weights | None = None
+    """Which of a run's weights; by default the best if marked, else the last."""
+    device: Device = "auto"
+    """Where to compute."""
+    trust: bool = False
+    """Allow the model to name networks from other installed packages than ganvas."""
+
+
+@dataclass(frozen=True)
+class GenerateOptions(ModelOptions):
+    """Make new pictures with a trained model."""
+
+    out: str | None = None
+    """Folder for the pictures; by default `generated` inside the run."""
+    n: int = 64
+    """How many pictures (seeds 0 to n-1)."""
+    seeds: str | None = None
+    """Which pictures, instead of --n: 0-63 or 3,7,20-29."""
+    grid: str | None = None
+    """Columns x rows of the overview, e.g. 8x8; by default nearly square."""
+    truncation: float = 1.0
+    """Below 1: more typical, less varied pictures."""
+
+
+@dataclass(frozen=True)
+class InterpolateOptions(ModelOptions):
+    """Walk smoothly through the pictures that a model can make, and back to the start."""
+
+    out: str = "walk.gif"
+    """A .gif, .mp4 (needs ganvas[video]) or .png (a strip)."""
+    seeds: str = "0-7"
+    """The pictures to pass through."""
+    frames: int = 15
+    """Frames from one picture to the next."""
+    fps: int = 15
+    """Frames a second."""
+    grid: str = "1x1"
+    """Several walks side by side, columns x rows."""
+    truncation: float = 1.0
+    """Below 1: more typical, less varied pictures."""
+
+
+def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
+    """Let a function of one options object be called with the options themselves, typed alike."""
+
+    def decorate(function: Callable[[O], R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            known = {f.name for f in dataclasses.fields(typing.cast(Any, options))}
+            for name in kwargs:
+                if name not in known:
+                    raise UserError(f"{function.__name__}() has no option {name!r}{nearest(name, known)}")
+            return function(options(*args, **kwargs))
+
+        call.__signature__ = inspect.signature(options)  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+# ---------------------------------------------------------------------------------------------- a run's config
+
+
+SHAPE = ("channels", "width", "height")
+"""The settings that every network has: the shape of the images."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """A network by name (`r3gan:Generator`) or import path (`mypackage.nets:MyGenerator`), and its settings."""
+
+    network: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Adversarial loss and gradient penalties (see losses.py)."""
+
+    loss: str = "relativistic"
+    penalties: tuple[str, ...] = ("r1", "r2")
+    gamma: float = 10.0
+    """Weight of the penalties."""
+    fraction: float = 0.25
+    """Share of the batch that they are computed on."""
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam, one for each player."""
+
+    lr: float = 1e-3
+    beta1: float = 0.0
+    beta2: float = 0.99
+    eps: float = 1e-8
+    warmup: float = 0.0
+    """Share of the run over which the rate rises from 0."""
+    cooldown: float = 0.0
+    """Share of the run, at its end, over which the rate falls to 0."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that determines a run's mathematics; a preset makes one from the facts of the data and the budget."""
+
+    generator: NetworkConfig
+    discriminator: NetworkConfig
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    task: str = "generate"
+    batch: int = 32
+    order: tuple[Player, ...] = ("discriminator", "generator")
+    """Who plays first in a step."""
+    ema_kimg: float = 4.4
+    """Half-life of the generator's running average, in thousands of images; 0 for none."""
+    mirror: bool = False
+    seed: int = 0
+    why: dict[str, str] = field(default_factory=dict)
+    """The reason for each derived value, by dotted name."""
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a preset may look at: the training data, the budget and the machine."""
+
+    images: int
+    """Training images."""
+    width: int
+    height: int
+    channels: int
+    budget: "Budget"
+    device: str
+
+
+def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Make the frozen dataclass `kind` of plain values (as from JSON).
+
+    Lists become tuples and ints floats where the field's type says so.
+
+    Raises:
+        UserError: a key or a value that does not fit, with the nearest right key.
+    """
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise UserError(f"there is no setting {where + key!r}{nearest(key, hints)}")
+    try:
+        return kind(**{key: _fit(value, hints[key], where + key) for key, value in values.items()})
+    except TypeError as error:
+        raise UserError(f"{where.rstrip('.') or kind.__name__}: {error}") from error
+
+
+def _fit(value: Any, hint: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return build(typing.cast(Any, hint), value, where + ".")
+    origins = [hint, *typing.get_args(hint)] if isinstance(hint, types.UnionType) else [hint]
+    if isinstance(value, list) and any(typing.get_origin(o) is tuple for o in origins):
+        value = tuple(value)
+    if type(value) is int and float in origins and int not in origins:
+        value = float(value)
+    try:
+        return check_type(value, hint)
+    except TypeCheckError as error:
+        name = getattr(hint, "__name__", str(hint)) if typing.get_origin(hint) is None else str(hint)
+        raise UserError(f"{where}={value!r} is not of type {name}") from error
+
+
+def override(config: Config, settings: Iterable[str]) -> Config:
+    """Apply `--set` entries such as `optimiser.lr=0.002` or `generator.width=96`.
+
+    A setting of a network is only stored here; the network checks it when it is built.
+
+    Raises:
+        UserError: no `=`, an unknown name (with the nearest right one), or a value of the wrong type.
+    """
+    plain = dataclasses.asdict(config)
+    for entry in settings:
+        path, equals, text = entry.partition("=")
+        if not equals:
+            raise UserError(f"--set {entry} lacks a value; write it as {entry}=VALUE")
+        *sections, key = path.split(".")
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        target: dict[str, Any] = plain
+        for section in sections:
+            if not isinstance(target.get(section), dict):
+                raise UserError(f"there is no setting {path!r}{nearest(section, target)}")
+            target = target[section]
+        if set(target) == {"network", "settings"}:
+            if key == "network":  # another network has other settings; only the shape of the images stays
+                target["settings"] = {k: v for k, v in target["settings"].items() if k in SHAPE}
+            else:
+                target = target["settings"]
+        target[key] = value
+        plain["why"][path] = "you set it"
+    return build(Config, plain, "")
+
+
+# ---------------------------------------------------------------------------------------------- small languages
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: exactly one of the three is given."""
+
+    seconds: float | None = None
+    images: int | None = None
+    steps: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `90s`, `10m`, `2h`, `200kimg` or `5000steps`.
+
+        Raises:
+            UserError: anything else, or nothing at all.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+) ?(s|m|h|d|kimg|steps?)", text.strip().lower())
+        if not match or float(match[1]) == 0:
+            raise UserError(f"{text!r} is no budget; write it like 90s, 10m, 2h, 200kimg or 5000steps")
+        number, unit = float(match[1]), match[2]
+        if unit == "kimg":
+            return cls(images=max(1, round(1000 * number)))
+        if unit.startswith("step"):
+            return cls(steps=max(1, round(number)))
+        return cls(seconds=number * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit])
+
+    def __str__(self) -> str:
+        if self.seconds is not None:
+            return f"{self.seconds:g} s"
+        return f"{self.steps} steps" if self.images is None else f"{self.images} images"
+
+
+def parse_pair(text: str, what: str) -> tuple[int, int]:
+    """Read `64` or `96x64` as (width, height) or (columns, rows); `what` names it in the error.
+
+    Raises:
+        UserError: not one or two positive whole numbers.
+    """
+    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", str(text).strip().lower())
+    pair = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if min(pair) < 1:
+        raise UserError(f"{text!r} is no {what}; write it like 64 or 96x64 (width x height)")
+    return pair
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read `0-63` or `3,7,20-29` as a list of whole numbers.
+
+    Raises:
+        UserError: anything else.
+    """
+    seeds: list[int] = []
+    for part in str(text).split(","):
+        match = re.fullmatch(r"\s*(\d{1,15})(?:-(\d{1,15}))?\s*", part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise UserError(f"{text!r} names no seeds; write them like 0-63 or 3,7,20-29")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last - first >= 10_000_000:
+            raise UserError(f"{text!r} is more than ten million seeds")
+        seeds.extend(range(first, last + 1))
+    return seeds

@@ -1,0 +1,70 @@
+"""What a person sees while something runs: lines on stderr, and bars or live lines in a terminal."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """Print one line."""
+    console.print(message, markup=False)
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far a long piece of work is; the block gets a function that advances it by some units.
+
+    A bar in a terminal; without one, a plain line at most every ten seconds, and none for short work.
+    """
+    if console.is_terminal:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda units: bar.advance(task, units)
+        return
+    done, last = 0, time.monotonic()
+
+    def advance(units: int) -> None:
+        nonlocal done, last
+        done += units
+        if time.monotonic() - last >= 10:
+            last = time.monotonic()
+            say(f"{label}: {done} of {total}")
+
+    yield advance
+
+
+@contextmanager
+def live_line() -> Iterator[Callable[[str], None]]:
+    """Show a line that changes; the block gets a function that changes it.
+
+    Without a terminal, plain lines instead, at most one every ten seconds, the last one always.
+    """
+    if console.is_terminal:
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda line: live.update(Text(line), refresh=True)
+        return
+    last, unsaid = -math.inf, ""
+
+    def show(line: str) -> None:
+        nonlocal last, unsaid
+        unsaid = line
+        if time.monotonic() - last >= 10:
+            last, unsaid = time.monotonic(), ""
+            say(line)
+
+    try:
+        yield show
+    finally:
+        if unsaid:
+            say(unsaid)

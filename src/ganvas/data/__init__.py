@@ -1,0 +1,18 @@
+"""Pictures from folders, zips, idx files and named sets, in one uint8 cache on disk."""
+
+from ganvas.data.cache import clean_cache
+from ganvas.data.dataset import Dataset, load_dataset, open_dataset
+from ganvas.data.decode import to_picture
+from ganvas.data.sampler import rows_at
+from ganvas.data.show import contact_sheet, show
+
+__all__ = [
+    "Dataset",
+    "clean_cache",
+    "contact_sheet",
+    "load_dataset",
+    "open_dataset",
+    "rows_at",
+    "show",
+    "to_picture",
+]

@@ -1,0 +1,342 @@
+"""From a listing to the arrays in the cache: measure, decide size and channels, decode, split."""
+
+import json
+import os
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median_low
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from ganvas.config import DataOptions, parse_pair
+from ganvas.console import progress
+from ganvas.data.decode import Decoded, area_lost, decode, open_picture, to_channels
+from ganvas.data.labels import TRAIN, cut
+from ganvas.data.sources import Listing
+from ganvas.errors import UserError, nearest
+
+T = TypeVar("T")
+SMALLEST, LARGEST = 8, 4096  # px
+CEILING = 64  # px, of a derived size
+ALPHA_SHARE = 0.05  # of the pictures, from which on transparency is kept
+BAD_SHARE = 0.01  # of the files may be unreadable
+_BLOCK = 32 << 20  # bytes decoded at once
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes pictures equal; None where the data decide."""
+
+    size: tuple[int, int] | None
+    """Width, height."""
+    channels: int | None
+    fit: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was found."""
+
+    files: int
+    """Pictures found, unreadable ones included."""
+    sizes: dict[str, int]
+    """The most common original sizes as `64x48`, with counts."""
+    shorter: tuple[int, int, int]
+    """Least, median and greatest shorter side, px."""
+    unreadable: int
+    bad: dict[str, str]
+    """The first unreadable files, and why."""
+    skipped: dict[str, int]
+    """Files that are not pictures, counted by ending."""
+    notes: tuple[str, ...]
+
+
+def judge(count: int, bad: dict[str, str], total: int, skip: bool) -> None:
+    """Stop where no file can be read, or, unless they are to be skipped, over 1 % cannot.
+
+    Raises:
+        UserError: names the first ones.
+    """
+    if not count or (count < total and (skip or count <= BAD_SHARE * total)):
+        return
+    first = ", ".join(f"{name!r} ({reason})" for name, reason in list(bad.items())[:3])
+    if count == total:
+        raise UserError(f"none of the {total} pictures can be read: {first}")
+    raise UserError(
+        f"{count} of {total} pictures cannot be read: {first}; mend or remove them, or go on with --skip-bad"
+    )
+
+
+def recipe(options: DataOptions) -> Recipe:
+    """Check the options that shape the pictures.
+
+    Raises:
+        UserError: a value that is not possible.
+    """
+    size = None if options.size is None else parse_pair(options.size, "size")
+    if size and not SMALLEST <= min(size) <= max(size) <= LARGEST:
+        raise UserError(f"--size {options.size} is not possible: sides go from {SMALLEST} to {LARGEST}")
+    if options.fit not in ("crop", "pad", "stretch"):
+        raise UserError(
+            f"there is no --fit {options.fit!r}{nearest(options.fit, ('crop', 'pad', 'stretch'))}"
+        )
+    channels = {"auto": None, "1": 1, "3": 3, "4": 4}
+    if str(options.channels) not in channels:
+        raise UserError(f"--channels {options.channels} is not possible; known: 1, 3, 4, auto")
+    if options.workers < 0:
+        raise UserError(f"--workers {options.workers} is not possible; 0 takes one a core")
+    return Recipe(size, channels[str(options.channels)], options.fit)
+
+
+def build(listing: Listing, recipe: Recipe, skip_bad: bool, workers: int, folder: Path) -> None:
+    """Write the prepared pictures, labels, parts, names and facts of a listing into a folder.
+
+    Raises:
+        UserError: too much is unreadable, a picture is a decompression bomb, or the disk is too small.
+        OSError: the folder cannot be written.
+    """
+    bad = dict[str, str]()  # reasons by name
+    Image.init()  # here, as it is not meant for several threads at once
+    with (
+        ThreadPoolExecutor(workers or _cores()) as pool,
+        warnings.catch_warnings(action="ignore"),  # Pillow's, of oddities in files that it can read
+    ):
+        sizes = _measure(listing, bad, pool)
+        judge(len(bad), bad, len(listing.names), skip_bad)
+        (width, height), why = _size(recipe.size, Counter(sizes.values()))
+        known = None if listing.array is None else 1 if listing.array.ndim == 3 else 3
+        native = recipe.channels or known
+        _check_room(folder, len(sizes) * width * height * (native or 7))
+        seen = _Seen()
+        blocks = _decoded(listing, list(sizes), (width, height, recipe.fit), native or 4, bad, seen, pool)
+        _write_rows(folder / "images.npy", (height, width, native or 4), blocks)
+        judge(len(bad), bad, len(listing.names), skip_bad)
+    channels, why_channels = _channels(recipe.channels, known, seen)
+    if channels != (native or 4):
+        _reduce(folder, channels)
+    whys = {"size": why, "channels": why_channels}
+    if recipe.fit == "crop":
+        lost = float(np.mean([area_lost(*sizes[row], (width, height)) for row in seen.rows]))
+        if lost >= 0.005:
+            whys["fit"] = f"crop: {lost:.0%} of the pictures' area lies outside; --fit pad keeps all"
+    _write_facts(folder, listing, seen.rows, bad, whys, (width, height, channels), sizes)
+
+
+@dataclass
+class _Seen:
+    """What decoding came upon, row by row of the cache."""
+
+    rows: list[int] = field(default_factory=list)
+    """Indices into the listing."""
+    colour: int = 0
+    alpha: int = 0
+
+
+def _measure(listing: Listing, bad: dict[str, str], pool: ThreadPoolExecutor) -> dict[int, tuple[int, int]]:
+    """Return (width, height) from the header of each picture that has one."""
+    if listing.array is not None:
+        count, height, width = listing.array.shape[:3]
+        return dict.fromkeys(range(count), (width, height))
+
+    def size(row: int) -> tuple[int, int]:
+        with open_picture(listing.read(row)) as image:
+            return image.size
+
+    blocks = _results(listing, range(len(listing.names)), size, "measuring pictures", 1024, bad, pool)
+    return {row: result for block in blocks for row, result in block}
+
+
+def _decoded(
+    listing: Listing,
+    rows: list[int],
+    shape: tuple[int, int, str],
+    channels: int,
+    bad: dict[str, str],
+    seen: _Seen,
+    pool: ThreadPoolExecutor,
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield blocks [n, H, W, channels] of the readable pictures in order, noting what was seen."""
+
+    def one(row: int) -> Decoded:
+        picture = decode(listing.read(row), *shape)
+        return picture._replace(pixels=to_channels(picture.pixels, channels))
+
+    block = max(1, min(1024, _BLOCK // (shape[0] * shape[1] * 4)))
+    if listing.array is not None and listing.array.shape[1:3] == (shape[1], shape[0]):
+        seen.rows += rows
+        yield from _copied(listing.array, channels, block)
+        return
+    for results in _results(listing, rows, one, "preparing pictures", block, bad, pool):
+        seen.rows += [row for row, _ in results]
+        seen.colour += sum(picture.colour for _, picture in results)
+        seen.alpha += sum(picture.alpha for _, picture in results)
+        if results:
+            yield np.stack([picture.pixels for _, picture in results])
+
+
+def _copied(array: NDArray[np.uint8], channels: int, block: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield blocks [n, H, W, channels] of [N, H, W] or [N, H, W, 3] as it is."""
+    for start in range(0, len(array), block):
+        part = array[start : start + block]
+        pixels = np.full((*part.shape[:3], 4), 255, np.uint8)
+        pixels[..., :3] = part if part.ndim == 4 else part[..., None]
+        yield to_channels(pixels, channels)
+
+
+def _results(
+    listing: Listing,
+    rows: Iterable[int],
+    task: Callable[[int], T],
+    label: str,
+    block: int,
+    bad: dict[str, str],
+    pool: ThreadPoolExecutor,
+) -> Iterator[list[tuple[int, T]]]:
+    """Do a task for each picture in threads, which suit decoding as Pillow lets go of the interpreter there.
+
+    Yields blocks of (row, result) in order; what fails goes to `bad`.
+
+    Raises:
+        UserError: a decompression bomb.
+    """
+
+    def guarded(row: int) -> T | None:
+        try:
+            return task(row)
+        except Image.DecompressionBombError as error:
+            raise UserError(
+                f"{listing.names[row]!r} has so many pixels that it looks like an attack ({error}); remove it"
+            ) from error
+        except Exception as error:  # parsers of broken files raise anything
+            bad[listing.names[row]] = _reason(error)
+            return None
+
+    rows = list(rows)
+    with progress(label, len(rows)) as advance:
+        for start in range(0, len(rows), block):
+            part = rows[start : start + block]
+            results = zip(part, pool.map(guarded, part), strict=True)
+            yield [(row, result) for row, result in results if result is not None]
+            advance(len(part))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture"
+    text = str(error.strerror if isinstance(error, OSError) and error.strerror else error)
+    return (text or type(error).__name__).splitlines()[0][:120]
+
+
+def _size(wanted: tuple[int, int] | None, sizes: Counter[tuple[int, int]]) -> tuple[tuple[int, int], str]:
+    if wanted:
+        return wanted, "you set it"
+    if len(sizes) == 1:
+        only = next(iter(sizes))
+        if min(only) >= SMALLEST and max(only) <= CEILING:
+            return only, "the size of every picture"
+    middle = median_low(min(size) for size in sizes.elements())
+    if middle < SMALLEST:
+        raise UserError(
+            f"the pictures are too small (the median shorter side is {middle} px); set one with --size"
+        )
+    side = next(side for side in (64, 32, 16, 8) if side <= middle)
+    why = f"the shorter sides' median is {middle} px"
+    why += "; ask for more with --size" if middle > CEILING else f", and {side} is the power of two below it"
+    return (side, side), why if middle != side else f"the shorter sides' median is {middle} px"
+
+
+def _channels(wanted: int | None, known: int | None, seen: _Seen) -> tuple[int, str]:
+    if wanted:
+        return wanted, "you set it"
+    if known:
+        return known, "colour" if known == 3 else "grey"
+    n = len(seen.rows)
+    few = f"; {seen.alpha} with transparency are laid on white" if seen.alpha else ""
+    if seen.alpha >= ALPHA_SHARE * n:
+        return 4, f"{seen.alpha} of {n} pictures have transparency"
+    if seen.colour:
+        return 3, f"{seen.colour} of {n} pictures have colour{few}"
+    return 1, f"no picture has colour{few}"
+
+
+def _reduce(folder: Path, channels: int) -> None:
+    """Rewrite images.npy from premultiplied RGBA with fewer channels."""
+    full = folder / "rgba.npy"
+    (folder / "images.npy").rename(full)
+    pixels: NDArray[np.uint8] = np.load(full, mmap_mode="r")
+    step = max(1, _BLOCK // pixels[0].nbytes)
+    blocks = (to_channels(pixels[i : i + step], channels) for i in range(0, len(pixels), step))
+    _write_rows(folder / "images.npy", (*pixels.shape[1:3], channels), blocks)
+    del blocks, pixels  # Windows removes no mapped file
+    full.unlink()
+
+
+def _write_rows(path: Path, shape: tuple[int, ...], blocks: Iterable[NDArray[np.uint8]]) -> None:
+    """Write an .npy of rows of that shape; by write(), as a full disk kills who writes through a mapping."""
+    count = 0
+    with path.open("wb") as file:
+        _write_header(file, (0, *shape))
+        for block in blocks:
+            file.write(np.ascontiguousarray(block).data)
+            count += len(block)
+        file.seek(0)
+        _write_header(file, (count, *shape))
+
+
+def _write_header(file: Any, shape: tuple[int, ...]) -> None:
+    # numpy leaves room in it for the first dimension to grow.
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _write_facts(
+    folder: Path,
+    listing: Listing,
+    rows: list[int],
+    bad: dict[str, str],
+    why: dict[str, str],
+    shape: tuple[int, int, int],
+    sizes: dict[int, tuple[int, int]],
+) -> None:
+    names = [listing.names[row] for row in rows]
+    parts, notes = cut(names, listing.parts[rows])
+    if not (parts == TRAIN).any():
+        raise UserError("no readable picture is left to train on")
+    np.save(folder / "parts.npy", parts)
+    if listing.labels is not None:
+        np.save(folder / "labels.npy", listing.labels[rows])
+    (folder / "names.json").write_text(json.dumps(names))
+    common = Counter(sizes[row] for row in rows).most_common(8)
+    shorter = sorted(min(sizes[row]) for row in rows)
+    summary = Summary(
+        files=len(listing.names),
+        sizes={f"{w}x{h}": count for (w, h), count in common},
+        shorter=(shorter[0], median_low(shorter), shorter[-1]),
+        unreadable=len(bad),
+        bad=dict(sorted(bad.items())[:100]),
+        skipped=listing.skipped,
+        notes=(*listing.notes, *notes),
+    )
+    facts = {"shape": shape, "classes": listing.classes, "why": why, "summary": asdict(summary)}
+    (folder / "meta.json").write_text(json.dumps(facts, indent=1))
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"the prepared pictures need {needed / 2**30:.1f} GiB but {folder.parent.parent} has "
+            f"{free / 2**30:.1f} GiB free; make room there or let GANVAS_CACHE name another folder"
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

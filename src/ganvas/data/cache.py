@@ -1,0 +1,215 @@
+"""Prepared pictures on disk: made once, found by content and options, bounded in size.
+
+    sets/<key>/         images.npy [N, H, W, C] uint8, labels.npy, parts.npy, names.json, meta.json
+    sets/<key>.tmp/     one being made, under the lock of its key
+    index.json          stamp of a source -> hash of its content
+    named/<set>/        files of named sets, which are not evicted
+
+A set is complete when its folder exists, as it gets that name last.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from ganvas.console import say
+from ganvas.errors import UserError
+
+T = TypeVar("T")
+_GIB = 1 << 30
+_STAMPS = 1000
+
+
+def root() -> Path:
+    """Return the cache's folder: GANVAS_CACHE of the environment, or the system's for this user."""
+    given = os.environ.get("GANVAS_CACHE")
+    return Path(given).expanduser().absolute() if given else Path(platformdirs.user_cache_dir("ganvas"))
+
+
+def stored(key: str) -> Path | None:
+    """Return the folder of a complete set, marked as just used, or None."""
+    folder = _sets() / key
+    meta = folder / "meta.json"
+    if not meta.is_file():
+        return None
+    with contextlib.suppress(OSError):  # a cache that may only be read is fine
+        os.utime(meta)
+    return folder
+
+
+def make(key: str, load: Callable[[], T | None], fill: Callable[[Path], None]) -> T:
+    """Return what `load` finds whole, else what it finds once `fill` has written into an empty folder.
+
+    The folder gets its name at once, or nothing is left. Of several processes one fills and the others wait.
+
+    Raises:
+        UserError: the cache cannot be written, as when the disk is full.
+    """
+    try:
+        _sets().mkdir(parents=True, exist_ok=True)
+        with _lock(key):
+            found = load()
+            if found is None:
+                _fill(key, fill)
+                found = load()
+        _sweep()
+        _evict(key)
+    except OSError as error:
+        raise UserError(
+            f"cannot write prepared pictures into {root()} ({error.strerror or error}); make room there or "
+            "let GANVAS_CACHE name another folder"
+        ) from error
+    if found is None:
+        raise RuntimeError(f"{root()} lost what was just made")
+    return found
+
+
+def recall(stamp: str) -> str | None:
+    """Return the content hash that was remembered for a source's stamp."""
+    content = _index().get(stamp)
+    return content if isinstance(content, str) else None
+
+
+def remember(stamp: str, content: str) -> None:
+    """Remember the content hash of a source; without a lock, as losing one costs only a re-read."""
+    index = _index() | {stamp: content}
+    part = root() / f"index.{uuid.uuid4().hex}.tmp"
+    with contextlib.suppress(OSError):  # what cannot be written will be reported by `make`
+        root().mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(dict(list(index.items())[-_STAMPS:])))
+        part.replace(root() / "index.json")
+
+
+def clean_cache() -> int:
+    """Remove all prepared pictures and return how many bytes that freed; files of named sets stay."""
+    before = 0
+    for folder in _folders():
+        if folder.suffix == ".tmp" and _busy(folder.stem):
+            continue
+        before += _size(folder)
+        _remove(folder)
+    (root() / "index.json").unlink(missing_ok=True)
+    return before
+
+
+def _fill(key: str, fill: Callable[[Path], None]) -> None:
+    part = _sets() / f"{key}.tmp"
+    shutil.rmtree(part, ignore_errors=True)  # the lock is ours: its maker is dead
+    part.mkdir()
+    try:
+        fill(part)
+        for path in (*part.iterdir(), part):
+            _sync(path)
+        _remove(_sets() / key)  # there only if damaged
+        part.replace(_sets() / key)
+        _sync(_sets())
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _lock(key: str) -> Iterator[None]:
+    lock = _file_lock(key)
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        say("another process prepares these pictures; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _file_lock(key: str) -> FileLock:
+    folder = root() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{key}.lock")
+
+
+def _busy(key: str) -> bool:
+    try:
+        with _file_lock(key).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _sweep() -> None:
+    """Remove what killed processes left."""
+    for folder in _folders():
+        if folder.suffix == ".gone" or (folder.suffix == ".tmp" and not _busy(folder.stem)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _evict(keep: str) -> None:
+    """Remove sets, the longest unused first, until the rest fits the bound."""
+    bound = _bound()
+    sets = []
+    for folder in _folders():
+        with contextlib.suppress(OSError):  # another process may evict, too
+            if not folder.suffix:
+                sets.append(((folder / "meta.json").stat().st_mtime, _size(folder), folder))
+    total = sum(size for _, size, _ in sets)
+    for _, size, folder in sorted(sets):
+        if total > bound and folder.name != keep:
+            _remove(folder)
+            total -= size
+
+
+def _bound() -> float:
+    text = os.environ.get("GANVAS_CACHE_GIB", "20")
+    try:
+        return float(text) * _GIB
+    except ValueError as error:
+        raise UserError(f"GANVAS_CACHE_GIB={text!r} is no number of GiB") from error
+
+
+def _remove(folder: Path) -> None:
+    gone = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.gone")
+    # Renamed first, so that nobody finds half of it; where it is in use (Windows) it stays.
+    with contextlib.suppress(OSError):
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _index() -> dict[str, object]:
+    try:
+        index = json.loads((root() / "index.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return index if isinstance(index, dict) else {}
+
+
+def _sets() -> Path:
+    return root() / "sets"
+
+
+def _folders() -> list[Path]:
+    return [path for path in _sets().iterdir() if path.is_dir()] if _sets().is_dir() else []
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total

@@ -1,0 +1,143 @@
+"""One picture file as an array: every colour mode, one size, alpha premultiplied.
+
+Rules: an EXIF orientation is applied, of an animation the first frame counts, colour profiles are ignored;
+16-bit grey is value / 257 rounded; float pictures must be finite and within 0..1 or 0..255.
+"""
+
+import io
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+# Only these parsers see the files, whatever the ending says: the others (EPS, for one) start programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+OPAQUE = 250  # alpha above this counts as opaque
+COLOURLESS = 16  # a spread of R, G, B up to this counts as grey: JPEG's chroma is never quite neutral
+
+Raw = bytes | NDArray[np.uint8]
+
+
+class Decoded(NamedTuple):
+    """A picture of the wanted size and what it was seen to have."""
+
+    pixels: NDArray[np.uint8]
+    """[H, W, 4], RGB premultiplied by alpha, padding transparent."""
+    colour: bool
+    alpha: bool
+
+
+def open_picture(raw: Raw) -> Image.Image:
+    """Open a file's bytes, of which only the header is read yet, or wrap an array [H, W] or [H, W, 3].
+
+    Raises:
+        Image.DecompressionBombError: more pixels than Pillow's limit.
+        Exception: whatever Pillow raises for what it cannot read.
+    """
+    if isinstance(raw, bytes):
+        return Image.open(io.BytesIO(raw), formats=FORMATS)
+    return Image.fromarray(raw)
+
+
+def decode(raw: Raw, width: int, height: int, fit: str) -> Decoded:
+    """Decode and resize one picture; `fit` is crop (about the centre), pad (with transparency) or stretch.
+
+    Raises:
+        Exception: as `open_picture`.
+    """
+    image = open_picture(raw)
+    longer = 2 * max(width, height)
+    image.draft(None, (longer, longer))  # JPEG can decode at half, a quarter or an eighth of its size
+    image = _plain(ImageOps.exif_transpose(image))
+    image = _resized(image, width, height, fit)
+    array = np.asarray(image)
+    inner = np.full((image.height, image.width, 4), 255, np.uint8)
+    if image.mode == "RGBa":
+        inner[..., 3] = array[..., 3]
+        # Lanczos overshoots each band by itself; colour above alpha would be a fringe.
+        inner[..., :3] = np.minimum(array[..., :3], array[..., 3:])
+    else:
+        inner[..., :3] = array if image.mode == "RGB" else array[..., None]
+    rgb = inner[..., :3]
+    colour = image.mode != "L" and int((rgb.max(-1) - rgb.min(-1)).max()) > COLOURLESS
+    alpha = image.mode == "RGBa" and int(inner[..., 3].min()) <= OPAQUE
+    if inner.shape[:2] == (height, width):
+        return Decoded(inner, colour, alpha)
+    pixels = np.zeros((height, width, 4), np.uint8)
+    top, left = (height - image.height) // 2, (width - image.width) // 2
+    pixels[top : top + image.height, left : left + image.width] = inner
+    return Decoded(pixels, colour, alpha)
+
+
+def to_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Turn premultiplied RGBA [..., 4] into [..., channels]: for 3 and 1 it is laid on white, 1 is luma."""
+    if channels == 4:
+        return pixels
+    rgb = pixels[..., :3] + (255 - pixels[..., 3:])
+    if channels == 3:
+        return rgb
+    # ITU-R 601 in 16-bit fixed point: exact for grey.
+    luma = rgb.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)
+    return ((luma + 32768) >> 16).astype(np.uint8)[..., None]
+
+
+def to_picture(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return [H, W, C] of the cache as a picture: L, RGB, or RGBA with straight alpha."""
+    height, width, channels = pixels.shape
+    mode = {1: "L", 3: "RGB", 4: "RGBa"}[channels]
+    image = Image.frombytes(mode, (width, height), np.ascontiguousarray(pixels).tobytes())
+    return image.convert("RGBA") if channels == 4 else image
+
+
+def area_lost(width: int, height: int, target: tuple[int, int]) -> float:
+    """Return the share (0..1) of a picture's area that cropping to the target's aspect cuts off."""
+    ratio = (width * target[1]) / (height * target[0])
+    return 1 - min(ratio, 1 / ratio)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Return the picture as L, RGB, or premultiplied RGBa where it has a transparent pixel."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_to_bytes(np.asarray(image)))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return rgba.convert("RGBa" if np.asarray(rgba.getchannel("A")).min() < 255 else "RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _to_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    numbers = values.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError("it has values that are not finite")
+    low, high = float(numbers.min()), float(numbers.max())
+    if values.dtype.kind == "f":
+        if low < 0 or high > 255:
+            raise ValueError(f"its values ({low:g} to {high:g}) are neither within 0..1 nor 0..255")
+        scale = 255.0 if high <= 1 else 1.0
+    else:
+        if low < 0 or high > 65535:
+            raise ValueError(f"its values ({low:g} to {high:g}) are not within 0..65535")
+        scale = 1 / 257
+    return np.rint(numbers * scale).astype(np.uint8)
+
+
+def _resized(image: Image.Image, width: int, height: int, fit: str) -> Image.Image:
+    across, down = image.width / width, image.height / height
+    target, box = (width, height), (0.0, 0.0, float(image.width), float(image.height))
+    if fit == "pad":
+        scale = max(across, down)
+        target = (max(1, round(image.width / scale)), max(1, round(image.height / scale)))
+    elif fit == "crop":
+        scale = min(across, down)
+        wide, high = min(width * scale, image.width), min(height * scale, image.height)
+        # Whole pixels, so that a picture of the right scale is cut and not blurred.
+        left, top = math.floor((image.width - wide) / 2), math.floor((image.height - high) / 2)
+        box = (left, top, left + wide, top + high)
+    if image.size == target and box[2:] == image.size:
+        return image
+    reducing = box[2] - box[0] > target[0] or box[3] - box[1] > target[1]
+    how = Image.Resampling.LANCZOS if reducing else Image.Resampling.BICUBIC
+    return image.resize(target, how, box)

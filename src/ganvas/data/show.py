@@ -1,0 +1,100 @@
+"""What was found in the data, for eyes: a table and a contact sheet."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.columns import Columns
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ganvas.data.dataset import Dataset
+from ganvas.data.decode import to_picture
+from ganvas.errors import UserError
+
+_TILE = 96  # px, about
+_GAP = 4  # px
+
+
+def show(dataset: Dataset, out: str | Path | None = None) -> Path:
+    """Print what was found, and write a contact sheet; by default `<name>-sheet.png` in the current folder.
+
+    Raises:
+        UserError: the sheet cannot be written.
+    """
+    path = Path(out) if out else Path(f"{dataset.name}-sheet.png")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in _lines(dataset):
+        table.add_row(label, Text(value) if isinstance(value, str) else value)
+    console = Console(highlight=False)
+    console.print(table)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(dataset).save(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the contact sheet cannot be written to {path} ({error})") from error
+    for label, place in (("prepared in", dataset.folder), ("contact sheet", path)):
+        console.print(f"[bold]{label}[/bold]", Text(str(place)), soft_wrap=True)
+    return path
+
+
+def contact_sheet(dataset: Dataset, count: int = 64) -> Image.Image:
+    """Return up to `count` training pictures, spread over all classes, side by side at a readable scale.
+
+    Enlarged by whole pixels; transparent where the pictures are, on white otherwise.
+    """
+    rows = _spread(dataset, count)
+    across = int(np.ceil(np.sqrt(len(rows) * dataset.height / dataset.width)))
+    down = -(-len(rows) // across)
+    scale = max(1, round(_TILE / max(dataset.width, dataset.height)))
+    wide, high = dataset.width * scale + _GAP, dataset.height * scale + _GAP
+    mode, ground = {1: ("L", "white"), 3: ("RGB", "white"), 4: ("RGBA", "#00000000")}[dataset.channels]
+    sheet = Image.new(mode, (across * wide + _GAP, down * high + _GAP), ground)
+    for i, row in enumerate(rows):
+        picture = to_picture(dataset.images[row]).resize((wide - _GAP, high - _GAP), Image.Resampling.NEAREST)
+        sheet.paste(picture, (_GAP + i % across * wide, _GAP + i // across * high))
+    return sheet
+
+
+def _spread(dataset: Dataset, count: int) -> NDArray[np.int64]:
+    """Choose training rows evenly, in the order of their classes."""
+    rows = dataset.rows["train"]
+    if dataset.labels is not None:
+        rows = rows[np.argsort(dataset.labels[rows], kind="stable")]
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]
+
+
+def _lines(dataset: Dataset) -> Iterator[tuple[str, RenderableType]]:
+    found = dataset.summary
+    yield "data", dataset.name
+    yield "pictures", f"{len(dataset):,}"
+    yield "parts", ", ".join(f"{len(rows):,} {part}" for part, rows in dataset.rows.items())
+    if dataset.labels is not None:
+        counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+        shown = [Text(f"{n:,} {name}") for name, n in zip(dataset.classes, counts, strict=True)]
+        more = [Text(f"and {len(shown) - 24:,} more")] if len(shown) > 24 else []
+        yield f"{len(shown):,} classes", Columns([*shown[:24], *more], padding=(0, 3))
+    else:
+        yield "classes", "none"
+    sizes = list(found.sizes.items())
+    others = len(dataset) - sum(found.sizes.values())
+    listed = ", ".join(size if len(sizes) == 1 else f"{n:,} of {size}" for size, n in sizes)
+    yield "found sizes", listed + (f", {others:,} of others" if others else "")
+    if len(sizes) > 1:
+        yield "shorter sides", "{} to {}, median {} px".format(*(found.shorter[i] for i in (0, 2, 1)))
+    yield "used size", f"{dataset.width}x{dataset.height} ({dataset.why['size']})"
+    yield "channels", f"{dataset.channels} ({dataset.why['channels']})"
+    if "fit" in dataset.why:
+        yield "fit", dataset.why["fit"]
+    if found.skipped:
+        yield "skipped", ", ".join(f"{n:,} {ending}" for ending, n in sorted(found.skipped.items()))
+    if found.unreadable:
+        first = "; ".join(f"{name!a}: {reason}" for name, reason in list(found.bad.items())[:10])
+        yield "unreadable", f"{found.unreadable:,} of {found.files:,} ({first})"
+    for note in found.notes:
+        yield "note", note

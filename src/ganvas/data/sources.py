@@ -1,0 +1,310 @@
+"""Where pictures come from: a folder, a zip, idx files or a named set, all seen as one list."""
+
+import hashlib
+import json
+import os
+import re
+import stat
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganvas.console import progress
+from ganvas.data import idx
+from ganvas.data.decode import ENDINGS, Raw
+from ganvas.data.labels import Tree, arrange
+from ganvas.errors import UserError, nearest
+
+LARGEST = 1 << 30  # bytes of one file
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All that a source holds, nothing of it decoded yet."""
+
+    names: tuple[str, ...]
+    read: Callable[[int], Raw]
+    """Gives the bytes of a file, or an array [H, W] or [H, W, 3]; from any thread."""
+    content: Callable[[], str]
+    """Gives a hash of names, labels and pictures."""
+    parts: NDArray[np.int8]
+    """[N] indices into labels.PARTS, before missing parts are cut."""
+    labels: NDArray[np.int64] | None
+    """[N] indices into classes."""
+    classes: tuple[str, ...]
+    array: NDArray[np.uint8] | None = None
+    """[N, H, W] or [N, H, W, 3], where there are no files."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Files that are not pictures, counted by ending."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place of pictures, of which no more is read yet than needed to recognise it."""
+
+    name: str
+    """Short, fit for a folder's name."""
+    stamp: str
+    """Changes whenever the files do; cheap."""
+    listing: Callable[[], Listing]
+    skipped: dict[str, int] | None = None
+    """As the listing's, if it is known already."""
+
+
+def find(data: str) -> Source:
+    """Recognise DATA; a path that exists wins over the set of that name.
+
+    Raises:
+        UserError: no such path or set, or nothing in it that could be used.
+    """
+    from ganvas.data import named
+
+    path = Path(data).expanduser()
+    if not data or not path.exists():
+        if data in named.SETS:
+            return named.find(data)
+        raise UserError(f"there is no file, folder or named set {data!r}{nearest(data, named.SETS)}")
+    path = path.resolve()
+    if path.is_dir():
+        return _folder(path)
+    if idx.is_images(path.name):
+        return arrays(short(path.parent.name), partial(_idx, {0: path}), idx_files({0: path}))
+    if zipfile.is_zipfile(path) or path.suffix.lower() == ".zip":
+        status = path.stat()
+        stamp = hash_of("zip", str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return Source(short(path.stem), stamp, partial(_zip, path))
+    raise UserError(f"{path} is neither a folder, a zip nor an idx file")
+
+
+def short(name: str) -> str:
+    """Return a name of letters, digits, dots, dashes and underscores only."""
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "data"
+
+
+def hash_of(*values: object) -> str:
+    """Return the sha256 of plain values."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------- folders
+
+
+def _folder(root: Path) -> Source:
+    pictures, tables, arrays_found = dict[str, tuple[int, int, int]](), dict[str, tuple[int, int, int]](), []
+    skipped: Counter[str] = Counter()
+    for name, stamp in _walk(root):
+        path = PurePosixPath(name)
+        if path.suffix.lower() in ENDINGS:
+            pictures[name] = stamp
+        elif path.name == "dataset.json":
+            tables[name] = stamp
+        elif idx.is_images(path.name):
+            arrays_found.append(root / name)
+        else:
+            skipped[path.suffix.lower() or "no ending"] += 1
+    at_root = [path for path in arrays_found if path.parent == root]
+    if at_root or (arrays_found and not pictures):
+        chosen = idx.choose(at_root or arrays_found)
+        return arrays(short(root.name), partial(_idx, chosen), idx_files(chosen))
+    if not pictures:
+        raise _nothing(root, skipped)
+    tree = arrange(list(pictures), tables, lambda name: (root / name).read_bytes())
+    base = root / tree.base
+    if tree.outside:
+        skipped["outside train and its like"] = tree.outside
+    table = base / "dataset.json"
+
+    def content() -> str:
+        hashes = [hash_of(table.read_bytes().hex()) if table.is_file() else ""]
+        with progress("checking the files", len(tree.names)) as advance:
+            for name in tree.names:
+                hashes.append(_file_hash(base / name))
+                advance(1)
+        return hash_of("files", tree.names, hashes)
+
+    listing = _tree_listing(tree, lambda row: _read_file(base / tree.names[row]), content, skipped)
+    whole = hash_of("folder", str(root), sorted(pictures.items()), sorted(tables.items()))
+    return Source(short(root.name), whole, lambda: listing, dict(skipped))
+
+
+def _tree_listing(
+    tree: Tree, read: Callable[[int], Raw], content: Callable[[], str], skipped: Counter[str]
+) -> Listing:
+    return Listing(
+        names=tree.names,
+        read=read,
+        content=content,
+        parts=tree.parts,
+        labels=tree.labels,
+        classes=tree.classes,
+        skipped=dict(skipped),
+        notes=tuple(tree.notes),
+    )
+
+
+def _walk(root: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    """Yield relative paths and (size, mtime, ctime) of files, in order, each folder once."""
+    seen, waiting = set[tuple[int, int]](), [""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = os.stat(root / folder)  # noqa: PTH116 - as scandir's entries are
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise UserError(f"the folder {root / folder} cannot be read ({error.strerror})") from error
+        deeper = []
+        for entry in entries:
+            name = f"{folder}{entry.name}"
+            if hidden(entry.name):
+                continue
+            if entry.is_dir():
+                deeper.append(name + "/")
+                continue
+            try:
+                status = entry.stat()
+            except OSError:  # a dangling link: counted as unreadable when it is read
+                yield name, (-1, -1, -1)
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield name, (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        waiting.extend(reversed(deeper))
+
+
+def hidden(part: str) -> bool:
+    """Tell whether a file or folder of this name is not meant to be seen."""
+    return part.startswith(".") or part == "__MACOSX"
+
+
+def _read_file(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST:
+        raise ValueError("it is larger than 1 GiB")
+    return path.read_bytes()
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:  # counted as unreadable when it is decoded
+        return "unreadable"
+
+
+def _nothing(path: Path, skipped: Counter[str]) -> UserError:
+    others = ", ".join(f"{count} {ending}" for ending, count in skipped.most_common(3))
+    return UserError(f"{path} has no pictures in it" + (f", only other files ({others})" if others else ""))
+
+
+# ---------------------------------------------------------------------------------------------- zips
+
+
+def _zip(path: Path) -> Listing:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        raise UserError(f"{path} is not a whole zip file ({error}); it may be cut short") from error
+    try:
+        return _members(path, archive)
+    except BaseException:
+        archive.close()
+        raise
+
+
+def _members(path: Path, archive: zipfile.ZipFile) -> Listing:
+    pictures, tables, skipped = dict[str, zipfile.ZipInfo](), dict[str, zipfile.ZipInfo](), Counter[str]()
+    for info in archive.infolist():
+        name = info.filename.replace("\\", "/")
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", name):
+            raise UserError(f"{path} is refused: its member {info.filename!r} would lie outside of it")
+        if info.is_dir() or any(hidden(part) for part in parts):
+            continue
+        ending = PurePosixPath(name).suffix.lower()
+        if ending not in ENDINGS and parts[-1] != "dataset.json":
+            skipped[ending or "no ending"] += 1
+            continue
+        if info.file_size > LARGEST:
+            raise UserError(f"{path} is refused: its member {info.filename!r} unpacks to more than 1 GiB")
+        if info.flag_bits & 1:
+            raise UserError(f"{path} is encrypted; unpack it and name the folder")
+        (pictures if ending in ENDINGS else tables)[name] = info
+    if not pictures:
+        raise _nothing(path, skipped)
+    lock = threading.Lock()  # ZipFile counts its open members without one
+
+    def read(info: zipfile.ZipInfo) -> bytes:
+        with lock:
+            return archive.read(info)
+
+    def read_table(name: str) -> bytes:
+        try:
+            return read(tables[name])
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+            raise UserError(f"{path}: {name} cannot be read ({error})") from error
+
+    tree = arrange(list(pictures), tables, read_table)
+    if tree.outside:
+        skipped["outside train and its like"] = tree.outside
+    infos = [pictures[tree.base + name] for name in tree.names]
+    table = tables.get(tree.base + "dataset.json")
+
+    def content() -> str:
+        sums = [(info.file_size, info.CRC) for info in infos]
+        return hash_of("members", tree.names, sums, table and (table.file_size, table.CRC))
+
+    return _tree_listing(tree, lambda row: read(infos[row]), content, skipped)
+
+
+# ---------------------------------------------------------------------------------------------- arrays
+
+Labelled = tuple[NDArray[np.uint8], NDArray[np.int64] | None, NDArray[np.int8]]
+
+
+def arrays(
+    name: str,
+    read: Callable[[], Labelled],
+    files: list[Path],
+    classes: tuple[str, ...] | None = None,
+    edition: str = "",
+) -> Source:
+    """Make a source of images [N, H, W] or [N, H, W, 3], labels [N], parts [N], read from files when needed.
+
+    The classes are called by their numbers if not given. What comes with a package has no files but an
+    edition.
+    """
+
+    def listing() -> Listing:
+        images, labels, parts = read()
+        called = classes or (() if labels is None else tuple(map(str, range(int(labels.max()) + 1))))
+
+        def content() -> str:
+            whole = hashlib.sha256(np.ascontiguousarray(images).data)
+            whole.update(b"" if labels is None else labels.tobytes())
+            whole.update(parts.tobytes())
+            return hash_of("arrays", images.shape, called, whole.hexdigest())
+
+        names = tuple(map(str, range(len(images))))
+        return Listing(names, images.__getitem__, content, parts, labels, called, images)
+
+    stats = [(str(p), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for p in files for s in [p.stat()]]
+    return Source(name, hash_of("arrays", name, edition, stats, classes), listing, {})
+
+
+def _idx(chosen: dict[int, Path]) -> Labelled:
+    return idx.read(chosen)
+
+
+def idx_files(chosen: dict[int, Path]) -> list[Path]:
+    """Return the images files and the labels files beside them."""
+    beside = [idx.labels_beside(path) for path in chosen.values()]
+    return [*chosen.values(), *(path for path in beside if path is not None)]

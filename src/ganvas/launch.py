@@ -1,0 +1,275 @@
+"""What happens around the loop: find or make the run, measure the machine, settle the plan, and say what next."""
+
+import dataclasses
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import ganvas
+from ganvas import checkpoint, recipe
+from ganvas.config import Budget, Config, DataOptions, Facts, NetworkConfig, TrainOptions, takes
+from ganvas.console import say
+from ganvas.data import Dataset, load_dataset
+from ganvas.errors import UserError
+from ganvas.files import tell_unwritable
+from ganvas.losses import find_loss, find_penalty
+from ganvas.modelfile import find_model, load_networks
+from ganvas.models import describe_network
+from ganvas.pictures import grid, near_square, save_png
+from ganvas.presets import find_preset, preset_size
+from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_in
+from ganvas.sample import Model, load, pick_device, render
+from ganvas.state import State
+from ganvas.train import loop, real_images, step
+from ganvas.watch import duration
+
+FEWEST = 2
+"""Training images."""
+PROBE = (0.03, 0.4, 8.0)
+"""The warm-up's share of a time budget, and its least and most seconds, for each precision tried."""
+LOG_SECONDS = 2.0
+
+
+@takes(TrainOptions)
+def train(options: TrainOptions) -> Model | None:
+    """Train a GAN on pictures, or go on with the unfinished run of equal options.
+
+    Takes the options of `ganvas train` (see `ganvas.config.TrainOptions`): `ganvas.train("photos/", budget="10m")`.
+
+    Returns:
+        The trained model; None after a dry run.
+
+    Raises:
+        UserError: bad data, options that do not fit, a run that another process trains, a full disk, or losses
+            that stay not finite; one sentence says which.
+        KeyboardInterrupt: stopped by Ctrl-C; all is saved.
+    """
+    if options.resume and options.new:
+        raise UserError("--resume and --new contradict each other")
+    budget = Budget.parse(options.budget)
+    extension = Budget.parse(options.extend) if options.extend else None
+    dataset = open_data(options)
+    started = time.monotonic()
+    run = find_run(options, dataset)
+    if run is None:
+        plan = make_plan(options, budget, dataset, started)
+        tell(plan, dataset)
+        if options.dry_run:
+            return None
+        name = f"{dataset.name}-{options.preset.replace(':', '.')}"
+        run = Run(new_folder(Path(options.out), options.name, name), plan)
+        run.write_plan()
+    elif options.dry_run:
+        tell(run.plan, dataset)
+        say(f"{run.folder} is {'finished' if run.finished else 'unfinished; the command would go on with it'}")
+        return None
+    with run.held():
+        run = open_run(run.folder)  # another process may have trained it meanwhile
+        if run.finished and extension is None:
+            say(f"{run.folder} is finished; give --extend 10m to go on with it, or --new to start another")
+        else:
+            go_on(run, extension, dataset, options.init)
+    return load(run.folder, weights="last", device=options.device, trust=True)
+
+
+def open_data(options: TrainOptions) -> Dataset:
+    """Open the data of a command, in the size that its preset wants.
+
+    Raises:
+        UserError: as `open_dataset`; or there is too little to train on.
+    """
+    plain = {field.name: getattr(options, field.name) for field in dataclasses.fields(DataOptions)}
+    plain["size"] = options.size or preset_size(options.preset)
+    dataset = load_dataset(DataOptions(**plain))
+    if len(dataset.rows["train"]) < FEWEST:
+        raise UserError(f"{options.data} has {len(dataset.rows['train'])} training pictures; that is too few")
+    return dataset
+
+
+def find_run(options: TrainOptions, dataset: Dataset) -> Run | None:
+    """Return the run that a command means: unfinished before finished, then the newest; None for a new one.
+
+    Raises:
+        UserError: `--resume` or `--extend` find none, or the run of `--name` has other options.
+    """
+    wanted = identity(options, dataset.digest)
+    runs = [run for run in runs_in(Path(options.out)) if run.plan.options == wanted]
+    if options.name and not runs and (Path(options.out) / options.name / "config.json").exists():
+        theirs = open_run(Path(options.out) / options.name).plan.options
+        other = ", ".join(f"--{k.replace('_', '-')}" for k in wanted if wanted[k] != theirs.get(k))
+        raise UserError(f"the run {options.name} has other options ({other}); choose another --name")
+    unfinished = [run for run in runs if not run.finished]
+    if options.resume and not unfinished:
+        raise UserError(f"there is no unfinished run of these options in {options.out}")
+    if options.extend and not runs:
+        raise UserError(f"there is no run of these options in {options.out} to extend")
+    if options.new and not options.extend:
+        return None
+    return next(reversed(unfinished or runs), None)
+
+
+def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: float) -> Plan:
+    """Settle everything before the first step: the config, what the machine can do, and where the run ends.
+
+    Raises:
+        UserError: options that do not fit the data or each other.
+    """
+    device = pick_device(options.device)
+    facts = Facts(len(dataset.rows["train"]), dataset.width, dataset.height, dataset.channels, budget, device.type)
+    config = recipe.apply(options, find_preset(options.preset)(facts))
+    if options.init:
+        config = initialised_from(options.init, config, dataset)
+    find_loss(config.objective.loss)
+    for penalty in config.objective.penalties:
+        find_penalty(penalty)
+    say(f"measuring how fast this machine trains ({device.type}, {torch.get_num_threads()} threads) ...")
+    speeds, drawing = measure(config, options.precision, budget, device, dataset)
+    precision = max(speeds, key=lambda name: speeds[name])
+    config.why["precision"] = ", ".join(f"{name} {speed:.0f} images/s" for name, speed in speeds.items())
+    elsewhere = time.monotonic() - started + (recipe.SNAPSHOTS + 1) * drawing
+    steps = recipe.steps_of(budget, config.batch, speeds[precision], elsewhere)
+    return Plan(
+        version=ganvas.__version__,
+        options=identity(options, dataset.digest),
+        data={
+            "name": dataset.name,
+            "digest": dataset.digest,
+            "channels": dataset.channels,
+            "classes": list(dataset.classes),
+            "images": {part: len(rows) for part, rows in dataset.rows.items()},
+        },
+        config=config,
+        precision=precision,
+        device=device.type,
+        images_per_second=round(speeds[precision], 1),
+        snap=recipe.snapshot_steps(options.snap, config.batch, steps),
+        log=max(1, round(LOG_SECONDS * speeds[precision] / config.batch)),
+        legs=(steps,),
+    )
+
+
+def measure(
+    config: Config, precision: str, budget: Budget, device: torch.device, dataset: Dataset
+) -> tuple[dict[str, float], float]:
+    """Train a throw-away copy for a moment.
+
+    Returns:
+        Images a second by precision tried (`auto`: fp32 and bf16, in turns), and the seconds that a snapshot's
+        pictures take.
+    """
+    share, least, most = PROBE
+    seconds = min(most, max(least, share * (budget.seconds or 0)))
+    names = ["fp32", "bf16"] if precision == "auto" and device.type != "mps" else [precision]
+    names = ["fp32"] if names == ["auto"] else names
+    states = {name: State(config, device) for name in names}
+    speeds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(3):
+        for name, state in states.items():
+            begin, first = time.monotonic(), state.images
+            while state.images == first or (turn and time.monotonic() - begin < seconds / 2):
+                step(state, real_images(dataset, state), 1.0, name)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn:  # the first is for warming up
+                speeds[name].append((state.images - first) / (time.monotonic() - begin))
+    begin = time.monotonic()
+    list(render(Model(dict(states[names[0]].average.named_children())), seeds=range(SAMPLES)))
+    return {name: sum(values) / len(values) for name, values in speeds.items()}, time.monotonic() - begin
+
+
+def go_on(run: Run, extension: Budget | None, dataset: Dataset, init: str | None) -> None:
+    """Train a run from where it is to its end, or beyond it if it is at its end and `extension` says how far."""
+    if run.finished and extension is not None:
+        more = recipe.steps_of(extension, run.plan.config.batch, run.plan.images_per_second)
+        plan = dataclasses.replace(run.plan, legs=(*run.plan.legs, run.plan.steps + more))
+        run = Run(run.folder, plan)
+        run.write_plan()
+    begin = time.monotonic()
+    state = State(run.plan.config, torch.device(run.plan.device))
+    if checkpoint.load(run.folder / "checkpoint", state):
+        say(f"going on with {run.folder} from step {state.step} of {run.plan.steps}")
+    else:
+        say(f"training in {run.folder}; Ctrl-C saves, and the same command goes on")
+        if init:
+            start_from(init, state)
+        reals = dataset.images[dataset.rows["train"][:SAMPLES]]
+        with tell_unwritable(run.folder):
+            save_png(grid(np.asarray(reals), *near_square(len(reals))), run.folder / "reals.png")
+        run.snapshot(state)
+        checkpoint.save(run.folder / "checkpoint", state)
+    run.forget_after(state.step)
+    try:
+        loop(run, state, dataset)
+    except KeyboardInterrupt:
+        say(f"stopped and saved at step {state.step} of {run.plan.steps}; the same command goes on")
+        raise
+    say(f"finished after {duration(time.monotonic() - begin)}: {run.folder}/fakes-{state.images:08d}.png")
+    say(f"next:  ganvas generate {run.folder}")
+    say(f"       ganvas interpolate {run.folder} --out walk.gif")
+
+
+def initialised_from(init: str, config: Config, dataset: Dataset) -> Config:
+    """Return the config with the networks of the model that `--init` names.
+
+    Raises:
+        UserError: there is no such model, or its pictures have another shape than the data.
+    """
+    generator = load_networks(find_model(Path(init), None), trust=True)[0]["generator"]
+    spec = describe_network(generator)
+    theirs = tuple(spec.settings.get(name) for name in ("width", "height", "channels"))
+    ours = (dataset.width, dataset.height, dataset.channels)
+    if theirs != ours:
+        shapes = [f"{w}x{h} with {c} channels" for w, h, c in (theirs, ours)]
+        raise UserError(f"{init} makes pictures of {shapes[0]}, but the data has {shapes[1]}")
+    discriminator = config.discriminator
+    if (Path(init) / "config.json").is_file():
+        discriminator = open_run(Path(init)).plan.config.discriminator
+    elif spec.network == config.generator.network:
+        discriminator = _alike(discriminator, spec)
+    why = config.why | {"generator": f"from {init}"}
+    return config.replace(generator=spec, discriminator=discriminator, why=why)
+
+
+def _alike(discriminator: NetworkConfig, generator: NetworkConfig) -> NetworkConfig:
+    same = {k: v for k, v in generator.settings.items() if k in discriminator.settings}
+    return dataclasses.replace(discriminator, settings=discriminator.settings | same)
+
+
+def start_from(init: str, state: State) -> None:
+    """Take over the generator of a model, and the discriminator too where a run's checkpoint has it."""
+    networks = load_networks(find_model(Path(init), None), trust=True)[0]
+    for name, network in networks.items():
+        for target in (state.task.networks["generator"], state.average):
+            target[name].load_state_dict(network.state_dict())
+    if (Path(init) / "config.json").is_file():
+        theirs = State(open_run(Path(init)).plan.config, state.device)
+        if checkpoint.load(Path(init) / "checkpoint", theirs):
+            state.task.networks["discriminator"].load_state_dict(theirs.task.networks["discriminator"].state_dict())
+            return
+    say(f"{init} has no discriminator; that starts from scratch")
+
+
+def tell(plan: Plan, dataset: Dataset) -> None:
+    """Print what was derived, and why."""
+    config, why = plan.config, plan.config.why
+    images = " + ".join(f"{len(rows)} {part}" for part, rows in dataset.rows.items())
+    shape = f"{dataset.width}x{dataset.height}, {dataset.channels} channels"
+    lines = {
+        "data": (f"{dataset.name}: {images} pictures, {shape}", "; ".join(dataset.why.values())),
+        "budget": (
+            f"{plan.steps} steps = {plan.steps * config.batch / 1000:.0f} kimg",
+            plan.options["budget"],
+        ),
+        "precision": (f"{plan.precision} on {plan.device}", why.get("precision", "")),
+        "snapshots": (f"every {plan.snap} steps", ""),
+    }
+    for name, value in asdict(config).items():
+        if name != "why":
+            reasons = [f"{k.removeprefix(name + '.')}: {r}" for k, r in why.items() if k.split(".")[0] == name]
+            text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+            lines[name] = (text, "; ".join(r.removeprefix(f"{name}: ") for r in reasons))
+    for name, (text, reason) in lines.items():
+        say(f"  {name:<14} {text}" + (f"  ({reason})" if reason else ""))

@@ -1,0 +1,110 @@
+"""Adversarial losses and gradient penalties, per sample.
+
+A loss is one function `(player, scores) -> [N]`; `scores.real` and `scores.fake` are the logits [N] of real and
+generated images. A penalty is one function `(discriminate, real, fake) -> [n]` of images [n, C, H, W]. Both are
+found by their names here (with dashes), or by import path.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ganvas.config import Player
+from ganvas.find import by_name, find
+
+Discriminate = Callable[[Tensor], Tensor]
+
+
+class Logits(Protocol):
+    """The logits of one pair; an implementation may compute each when it is first asked for."""
+
+    @property
+    def real(self) -> Any:
+        """Of real images: Tensor [N]."""
+
+    @property
+    def fake(self) -> Any:
+        """Of generated images: Tensor [N]."""
+
+
+Loss = Callable[[Player, Logits], Tensor]
+Penalty = Callable[[Discriminate, Tensor, Tensor], Tensor]
+
+
+def find_loss(name: str) -> Loss:
+    """Find a loss by name or import path.
+
+    Raises:
+        UserError: nothing of that name.
+    """
+    known = (relativistic, nonsaturating, least_squares, hinge, wasserstein)
+    loss: Loss = find(name, by_name(known), "loss")
+    return loss
+
+
+def find_penalty(name: str) -> Penalty:
+    """Find a penalty by name or import path.
+
+    Raises:
+        UserError: nothing of that name.
+    """
+    penalty: Penalty = find(name, by_name((r1, r2, gradient_penalty)), "penalty")
+    return penalty
+
+
+def relativistic(player: Player, scores: Logits) -> Tensor:
+    """Judge each real image against a fake one (Jolicoeur-Martineau 2019; R3GAN, Huang et al. 2024, eq. 2)."""
+    margin = scores.real - scores.fake
+    return F.softplus(-margin if player == "discriminator" else margin)
+
+
+def nonsaturating(player: Player, scores: Logits) -> Tensor:
+    """Cross-entropy; the generator maximises log D(fake) (Goodfellow et al. 2014, section 3)."""
+    if player == "discriminator":
+        return F.softplus(-scores.real) + F.softplus(scores.fake)
+    return F.softplus(-scores.fake)
+
+
+def least_squares(player: Player, scores: Logits) -> Tensor:
+    """Squared distance to the labels 1 and 0 (Mao et al. 2017, eq. 9)."""
+    if player == "discriminator":
+        return ((scores.real - 1).square() + scores.fake.square()) / 2
+    return (scores.fake - 1).square() / 2
+
+
+def hinge(player: Player, scores: Logits) -> Tensor:
+    """Hinge at ±1 (Lim and Ye 2017, "Geometric GAN")."""
+    if player == "discriminator":
+        return F.relu(1 - scores.real) + F.relu(1 + scores.fake)
+    return -scores.fake
+
+
+def wasserstein(player: Player, scores: Logits) -> Tensor:
+    """Difference of means (Arjovsky et al. 2017); wants the penalty `gradient-penalty`."""
+    return scores.fake - scores.real if player == "discriminator" else -scores.fake
+
+
+def r1(discriminate: Discriminate, real: Tensor, fake: Tensor) -> Tensor:
+    """Half the squared gradient norm at real images (Mescheder et al. 2018, eq. 9)."""
+    return _gradient(discriminate, real).square().sum(1) / 2
+
+
+def r2(discriminate: Discriminate, real: Tensor, fake: Tensor) -> Tensor:
+    """Half the squared gradient norm at generated images (Mescheder et al. 2018, section 4.1)."""
+    return _gradient(discriminate, fake).square().sum(1) / 2
+
+
+def gradient_penalty(discriminate: Discriminate, real: Tensor, fake: Tensor) -> Tensor:
+    """Squared distance of the gradient norm from 1, between real and fake (Gulrajani et al. 2017, eq. 3)."""
+    where = torch.rand(len(real), 1, 1, 1, device=real.device)
+    norm = (_gradient(discriminate, torch.lerp(real, fake, where)).square().sum(1) + 1e-12).sqrt()
+    return (norm - 1).square()
+
+
+def _gradient(discriminate: Discriminate, images: Tensor) -> Tensor:
+    images = images.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(discriminate(images).sum(), images, create_graph=True)
+    return gradient.float().flatten(1)

@@ -1,0 +1,134 @@
+"""What is derived from the data, the budget and the command, each with its reason; torch-free."""
+
+import dataclasses
+
+from ganvas.config import (
+    SHAPE,
+    Budget,
+    Config,
+    Facts,
+    NetworkConfig,
+    ObjectiveConfig,
+    OptimiserConfig,
+    TrainOptions,
+    override,
+)
+from ganvas.errors import UserError
+
+COARSEST = 7
+"""Halve the picture while its shorter side is longer than this."""
+SNAPSHOTS = 10
+"""In a run, unless `--snap` says otherwise."""
+
+
+def auto(facts: Facts) -> Config:
+    """Return the default recipe: R3GAN's networks and loss, in sizes that suit the pictures."""
+    stages, side = 1, min(facts.width, facts.height)
+    while side > COARSEST:
+        side, stages = -(-side // 2), stages + 1
+    widths = tuple(min(96, 24 * 2**s) for s in range(stages))[::-1]
+    settings = {**{name: getattr(facts, name) for name in SHAPE}, "widths": widths}
+    return Config(
+        generator=NetworkConfig("r3gan:Generator", settings),
+        discriminator=NetworkConfig("r3gan:Discriminator", settings),
+        objective=ObjectiveConfig(gamma=10.0),
+        optimiser=OptimiserConfig(lr=1e-3),
+        batch=32,
+        ema_kimg=4.4,
+        why={
+            "generator.widths": f"{stages} stages from {side} pixels up to {min(facts.width, facts.height)}",
+            "objective": "relativistic pairs with R1 and R2 converge without tricks (R3GAN)",
+        },
+    )
+
+
+def apply(options: TrainOptions, config: Config) -> Config:
+    """Put the command's own options over a preset's config.
+
+    Raises:
+        UserError: a value that no training could use, or a `--set` that names no setting.
+    """
+    objective, optimiser = config.objective, config.optimiser
+    why = dict(config.why)
+    if options.loss is not None:
+        objective = dataclasses.replace(objective, loss=options.loss)
+        why["objective"] = f"you asked for --loss {options.loss}"
+        if options.loss == "wasserstein":
+            objective = dataclasses.replace(objective, penalties=("gradient-penalty",), gamma=10.0, fraction=1.0)
+            why["objective"] += "; its penalty with weight 10 (Gulrajani et al. 2017)"
+    if options.gamma is not None:
+        objective = dataclasses.replace(objective, gamma=options.gamma)
+        why["objective.gamma"] = "you set it"
+    if options.lr is not None:
+        optimiser = dataclasses.replace(optimiser, lr=options.lr)
+        why["optimiser.lr"] = "you set it"
+    if options.batch is not None:
+        why["batch"] = "you set it"
+    config = config.replace(
+        task=options.task,
+        objective=objective,
+        optimiser=optimiser,
+        batch=config.batch if options.batch is None else options.batch,
+        mirror=options.mirror,
+        seed=options.seed,
+        why=why,
+    )
+    config = override(config, options.set)
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    rules = {
+        "batch must be at least 1": config.batch >= 1,
+        "the learning rate must be above 0": 0 < config.optimiser.lr < float("inf"),
+        "gamma must not be negative": 0 <= config.objective.gamma < float("inf"),
+        "objective.fraction must lie between 0 and 1": 0 <= config.objective.fraction <= 1,
+        "optimiser.beta1 and beta2 must lie between 0 and 1": all(
+            0 <= beta < 1 for beta in (config.optimiser.beta1, config.optimiser.beta2)
+        ),
+        "ema_kimg must not be negative": config.ema_kimg >= 0,
+        "the seed must not be negative": 0 <= config.seed < 2**63,
+        "order must name each player once": sorted(config.order) == ["discriminator", "generator"],
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise UserError(rule)
+
+
+def steps_of(budget: Budget, batch: int, images_per_second: float, seconds_elsewhere: float = 0.0) -> int:
+    """Turn a budget into steps.
+
+    Args:
+        budget: in any unit.
+        batch: images a step.
+        images_per_second: as measured.
+        seconds_elsewhere: what of a time goes to anything but steps.
+    """
+    if budget.steps is not None:
+        return budget.steps
+    if budget.images is not None:
+        return max(1, -(-budget.images // batch))
+    assert budget.seconds is not None
+    return max(1, int((budget.seconds - seconds_elsewhere) * images_per_second / batch))
+
+
+def snapshot_steps(text: str | None, batch: int, steps: int) -> int:
+    """Return the steps from one snapshot to the next.
+
+    Raises:
+        UserError: `text` is neither steps nor kimg.
+    """
+    if text is None:
+        return -(-steps // SNAPSHOTS)
+    budget = Budget.parse(text)
+    if budget.seconds is not None:
+        raise UserError(f"--snap {text} is a time; write it in steps or kimg, like 500steps or 20kimg")
+    return steps_of(budget, batch, 0.0)
+
+
+def rate(optimiser: OptimiserConfig, progress: float) -> float:
+    """Return what the learning rate is multiplied by: a linear rise, 1, a linear fall; progress from 0 to 1."""
+    rise = progress / optimiser.warmup if optimiser.warmup else 1.0
+    fall = (1 - progress) / optimiser.cooldown if optimiser.cooldown else 1.0
+    return min(1.0, rise, fall)

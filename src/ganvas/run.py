@@ -1,0 +1,203 @@
+"""A run is a folder, and the folder is the whole database.
+
+config.json            the options, the config, what was measured, and where the run ends
+stats.jsonl            losses and speed over the steps
+reals.png              training images
+fakes-<images>.png     samples of fixed seeds after so many images
+model.safetensors      the generator, portable
+checkpoint/            all that exact resumption needs
+lock, alive.json       who trains it now
+"""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+
+from ganvas import checkpoint
+from ganvas.config import Config, TrainOptions, build
+from ganvas.errors import UserError
+from ganvas.files import atomic_file, atomic_write, tell_unwritable
+from ganvas.modelfile import save_model
+from ganvas.models import describe_network
+from ganvas.pictures import grid, near_square, save_png
+from ganvas.sample import Model, render
+from ganvas.state import State
+
+ELSEWHERE = ("out", "resume", "new", "extend", "dry_run", "workers", "skip_bad", "data")
+"""Options that do not make a run another one; the data's content stands in for its path."""
+
+SAMPLES = 64
+"""Pictures in a snapshot."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What config.json holds; all of it is settled before the first step."""
+
+    version: str
+    options: dict[str, Any]
+    """The options that make the run what it is."""
+    data: dict[str, Any]
+    """Name, digest, size, channels and classes of the data."""
+    config: Config
+    precision: str
+    device: str
+    images_per_second: float
+    snap: int
+    """Steps from one snapshot to the next."""
+    log: int
+    """Steps from one line of statistics to the next."""
+    legs: tuple[int, ...]
+    """The step at which the run ends; after `--extend` more than one, each with its own schedule."""
+
+    @property
+    def steps(self) -> int:
+        """The last step."""
+        return self.legs[-1]
+
+    def progress(self, step: int) -> float:
+        """Return how far the schedules are at a step, 0 to 1, in the leg that the step is in."""
+        start = max((end for end in self.legs if end <= step), default=0)
+        end = min((end for end in self.legs if end > step), default=start)
+        return 1.0 if end == start else (step - start) / (end - start)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and its plan."""
+
+    folder: Path
+    plan: Plan
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step is behind it; its checkpoint is written after everything else."""
+        return checkpoint.last_step(self.folder / "checkpoint") >= self.plan.steps
+
+    def write_plan(self) -> None:
+        """Write config.json."""
+        with tell_unwritable(self.folder):
+            atomic_write(self.folder / "config.json", json.dumps(asdict(self.plan), indent=2).encode())
+
+    def log(self, figures: dict[str, Any]) -> None:
+        """Add a line to stats.jsonl."""
+        with tell_unwritable(self.folder), (self.folder / "stats.jsonl").open("a") as file:
+            file.write(json.dumps(figures) + "\n")
+
+    def snapshot(self, state: State) -> None:
+        """Draw the pictures of fixed seeds and write the portable model, both from the averaged weights."""
+        networks = dict(state.average.named_children())
+        images = np.concatenate(list(render(Model(networks), seeds=range(SAMPLES))))
+        about = {"task": self.plan.config.task, "data": self.plan.data, "images": state.images}
+        specs = {name: describe_network(network) for name, network in networks.items()}
+        with tell_unwritable(self.folder):
+            save_png(grid(images, *near_square(SAMPLES)), self.folder / f"fakes-{state.images:08d}.png")
+            save_model(self.folder / "model.safetensors", networks, specs, **about)
+
+    def forget_after(self, step: int) -> None:
+        """Drop the statistics of steps that a resumed run does again."""
+        path = self.folder / "stats.jsonl"
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+            atomic_write(path, "".join(line + "\n" for line in lines).encode())
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from training this run.
+
+        Raises:
+            UserError: another process holds it; its id and last sign of life are named.
+        """
+        lock = filelock.FileLock(self.folder / "lock", blocking=False)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise UserError(f"{self.folder} is being trained {self._holder()}; wait for it, or stop it") from None
+        try:
+            self.sign_of_life()
+            yield
+        finally:
+            (self.folder / "alive.json").unlink(missing_ok=True)
+            lock.release()
+
+    def sign_of_life(self) -> None:
+        """Say who trains, and when this was last true."""
+        about = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
+        with atomic_file(self.folder / "alive.json", sync=False) as file:
+            file.write(json.dumps(about).encode())
+
+    def _holder(self) -> str:
+        try:
+            about = json.loads((self.folder / "alive.json").read_text())
+            seconds = time.time() - about["time"]
+            return f"by process {about['pid']} on {about['host']} (last sign of life {seconds:.0f} s ago)"
+        except (OSError, ValueError, KeyError):
+            return "by another process"
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        return float("inf")
+
+
+def open_run(folder: Path) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        UserError: it is none, or its config.json is broken or of another version's making.
+    """
+    try:
+        plain = json.loads((folder / "config.json").read_text())
+        return Run(folder, build(Plan, plain, ""))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder} is not a run: {error}") from error
+
+
+def identity(options: TrainOptions, digest: str) -> dict[str, Any]:
+    """Return what two commands must have in common to mean the same run."""
+    plain = {k: v for k, v in asdict(options).items() if k not in ELSEWHERE}
+    return json.loads(json.dumps(plain)) | {"digest": digest}
+
+
+def runs_in(out: Path) -> list[Run]:
+    """Return the runs in a folder, oldest first; what is none is passed over."""
+    runs = []
+    for folder in sorted(out.iterdir()) if out.is_dir() else []:
+        if (folder / "config.json").is_file():
+            with contextlib.suppress(UserError):
+                runs.append(open_run(folder))
+    return runs
+
+
+def new_folder(out: Path, name: str | None, default: str) -> Path:
+    """Make a folder for a run: `name`, or the next free number and `default`.
+
+    Raises:
+        UserError: it exists already, or cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        while True:
+            numbers = [int(m[1]) for p in out.iterdir() if (m := re.match(r"(\d{5})-", p.name))]
+            folder = out / (name or f"{max(numbers, default=-1) + 1:05d}-{default}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                if name:
+                    raise UserError(f"{folder} exists; choose another --name") from None
+            else:
+                return folder
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}") from error

@@ -1,0 +1,78 @@
+"""What a task says; the objective, the step and the loop (train.py) are the same for every task."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from ganvas.config import Config, Player
+
+Batch = dict[str, Tensor]
+"""Named tensors of N rows each: `image` [N, C, H, W] in [-1, 1], and what the task draws (`z`)."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A discriminator, and a real and a fake batch [N, C, H, W] of images for it to tell apart."""
+
+    discriminator: nn.Module
+    real: Tensor
+    fake: Tensor
+    condition: Tensor | None = None
+    """What both are judged under, handed to the discriminator as it is."""
+    weight: float = 1.0
+    gamma: float | None = None
+    """Weight of this pair's penalties; by default the objective's."""
+
+    def judge(self, images: Tensor) -> Tensor:
+        """Return the logits [n] of the first n rows' images."""
+        if self.condition is None:
+            logits = self.discriminator(images)
+        else:
+            logits = self.discriminator(images, self.condition[: len(images)])
+        return logits.float()
+
+
+class Scores:
+    """The logits of a pair, each computed when first asked for: no discriminator runs twice, or in vain."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+
+    @cached_property
+    def real(self) -> Tensor:
+        """Logits of the real images [N]."""
+        return self.pair.judge(self.pair.real)
+
+    @cached_property
+    def fake(self) -> Tensor:
+        """Logits of the generated images [N]."""
+        return self.pair.judge(self.pair.fake)
+
+
+class Task(ABC):
+    """One way of learning."""
+
+    networks: dict[Player, nn.ModuleDict]
+    """The networks of each player, by name; each player has one optimiser."""
+
+    @abstractmethod
+    def __init__(self, config: Config) -> None:
+        """Build the networks."""
+
+    @abstractmethod
+    def draw(self, n: int, random: torch.Generator) -> Batch:
+        """Draw the noise for n samples, on the CPU."""
+
+    @abstractmethod
+    def pairs(self, player: Player, batch: Batch) -> dict[str, Pair]:
+        """Return what is compared when `player` learns."""
+
+    def extras(
+        self, player: Player, batch: Batch, pairs: Mapping[str, Pair], scores: Mapping[str, Scores]
+    ) -> dict[str, Tensor]:
+        """Return what else `player` minimises: losses [N] by name."""
+        return {}
