@@ -23,7 +23,7 @@ from ganvas.presets import find_preset, preset_size
 from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_in
 from ganvas.sample import Model, load, pick_device, render
 from ganvas.state import State
-from ganvas.train import loop, real_images, step
+from ganvas.training import loop, real_images, step
 from ganvas.watch import duration
 
 FEWEST = 2

@@ -1,12 +1,12 @@
 """The default family, after R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!").
 
-Residual networks without normalisation, from a learned base up to the image and back down to one logit. At small
-sizes the blocks are two plain 3x3 convolutions, since grouped ones are slow on CPUs; `block="bottleneck"` is the
-paper's inverted bottleneck. Any width and height: every stage halves the next, rounded up.
+From a learned base up to the image, and back down to one logit: bilinear resampling, no normalisation, He
+initialisation, a linear output. Small stages are plain 3x3 convolutions, since grouped ones are slow on CPUs; stages
+above `plain` pixels are the paper's residual bottlenecks. Any width and height: a stage is half the next, rounded up.
 """
 
+import itertools
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,16 +25,16 @@ class DiscriminatorConfig:
     widths: tuple[int, ...] = (96, 48, 24)
     """Feature channels of each stage; as many stages as widths."""
     blocks: int = 1
-    """Residual blocks a stage."""
-    block: Literal["plain", "bottleneck"] = "plain"
-    expansion: int = 2
-    """How much wider a bottleneck is inside."""
-    group: int = 16
-    """Channels a group in a bottleneck's 3x3 convolution."""
+    """Convolutions, or bottlenecks, a stage."""
+    patch: int = 1
+    """Pixels a side that the finest stage sees as one, with more channels (space-to-depth)."""
+    plain: int = 64
+    """The longest side, in pixels, of a stage of plain convolutions."""
 
     def sizes(self) -> list[tuple[int, int]]:
         """Return (height, width) of each stage, coarse to fine."""
-        return [(-(-self.height >> s), -(-self.width >> s)) for s in range(len(self.widths) - 1, -1, -1)]
+        halvings = range(len(self.widths) - 1, -1, -1)
+        return [(-(-self.height // (self.patch << s)), -(-self.width // (self.patch << s))) for s in halvings]
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,17 @@ class Generator(nn.Module):
         self.config = config
         self.project = initialised(nn.Linear(config.z_dim, config.widths[0], bias=False))
         self.basis = nn.Parameter(torch.randn(config.widths[0], *config.sizes()[0]))
-        self.stages = nn.ModuleList(_blocks(config, width) for width in config.widths)
-        self.changes = nn.ModuleList(
-            conv(a, b, 1, bias=False) for a, b in zip(config.widths, config.widths[1:], strict=False)
-        )
-        self.to_image = conv(config.widths[-1], config.channels, 1)
+        self.stages = _stages(config, config.widths, config.sizes())
+        self.to_image = conv(config.widths[-1], config.channels * config.patch**2, 3, gain=0.5)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map z [N, z_dim], standard normal, to images [N, channels, height, width], about -1 to 1, not clamped."""
         x = self.basis * self.project(z)[:, :, None, None]
-        x = self.stages[0](x)
-        for change, stage, size in zip(self.changes, self.stages[1:], self.config.sizes()[1:], strict=True):
-            x = stage(F.interpolate(change(x), size, mode="bilinear"))
-        return self.to_image(x)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for stage, size in zip(self.stages, self.config.sizes(), strict=True):
+            x = stage(x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear"))
+        images = F.pixel_shuffle(self.to_image(x), self.config.patch)
+        return images[:, :, : self.config.height, : self.config.width]
 
 
 class Discriminator(nn.Module):
@@ -73,58 +71,61 @@ class Discriminator(nn.Module):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
-        self.from_image = conv(config.channels, config.widths[-1], 1)
-        self.stages = nn.ModuleList(_blocks(config, width) for width in reversed(config.widths))
-        fine_to_coarse = config.widths[::-1]
-        self.changes = nn.ModuleList(
-            conv(a, b, 1, bias=False) for a, b in zip(fine_to_coarse, fine_to_coarse[1:], strict=False)
-        )
-        h, w = config.sizes()[0]
-        self.basis = nn.Parameter(torch.randn(config.widths[0], h, w) / (h * w) ** 0.5)
-        self.to_logit = initialised(nn.Linear(config.widths[0], 1, bias=False))
+        sizes, widths = config.sizes()[::-1], config.widths[::-1]
+        self.from_image = conv(config.channels * config.patch**2, widths[0], 1)
+        self.stages = _stages(config, (*widths[1:], widths[-1]), sizes, first=widths[0])
+        self.basis = nn.Parameter(torch.randn(widths[-1], *sizes[-1]) / (sizes[-1][0] * sizes[-1][1]) ** 0.5)
+        self.to_logit = initialised(nn.Linear(widths[-1], 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [N, channels, height, width] to logits [N]."""
-        x = self.stages[0](self.from_image(x))
-        sizes = self.config.sizes()[-2::-1]
-        for change, stage, size in zip(self.changes, self.stages[1:], sizes, strict=True):
-            x = stage(change(F.adaptive_avg_pool2d(x, size)))
+        patch = self.config.patch
+        x = F.pad(x, (0, -x.shape[3] % patch, 0, -x.shape[2] % patch))
+        x = activate(self.from_image(F.pixel_unshuffle(x, patch)))
+        for stage, size in zip(self.stages, reversed(self.config.sizes()), strict=True):
+            x = stage(x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size))
         return self.to_logit((x * self.basis).sum((2, 3))).squeeze(1)
 
 
-def _blocks(config: DiscriminatorConfig, width: int) -> nn.Sequential:
-    depth = config.blocks * len(config.widths)
-    if config.block == "plain":
-        return nn.Sequential(*(PlainBlock(width, depth) for _ in range(config.blocks)))
-    return nn.Sequential(*(BottleneckBlock(width, depth, config.expansion, config.group) for _ in range(config.blocks)))
+def _stages(
+    config: DiscriminatorConfig, widths: tuple[int, ...], sizes: list[tuple[int, int]], first: int | None = None
+) -> nn.ModuleList:
+    depth = config.blocks * len(widths)
+    stages = nn.ModuleList()
+    for (a, b), size in zip(itertools.pairwise((first or widths[0], *widths)), sizes, strict=True):
+        if max(size) <= config.plain:
+            stages.append(nn.Sequential(*(Plain(b if i else a, b) for i in range(config.blocks))))
+        else:
+            change = [conv(a, b, 1, bias=False)] if a != b else []
+            stages.append(nn.Sequential(*change, *(Bottleneck(b, depth) for _ in range(config.blocks))))
+    return stages
 
 
-class PlainBlock(nn.Module):
-    """x + conv(activate(conv(x))), both 3x3; the last one starts at zero.
+class Plain(nn.Module):
+    """An activated 3x3 convolution."""
 
-    A branch of m layers in a network of `depth` blocks starts its other layers smaller by depth^(-1/(2m-2)), which
-    stands in for normalisation (Zhang et al. 2019, "Fixup").
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = conv(inputs, outputs, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H, W]."""
+        return activate(self.conv(x))
+
+
+class Bottleneck(nn.Module):
+    """R3GAN's block, x + a branch: 1x1 twice as wide, grouped 3x3, 1x1 back, activated in between.
+
+    The last layer starts at zero and the others smaller by depth^(-1/4), which stands in for normalisation (Zhang et
+    al. 2019, "Fixup": for branches of m layers, depth^(-1/(2m-2))).
     """
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
-        self.first = conv(width, width, 3, gain=ACTIVATED * depth**-0.5)
-        self.last = conv(width, width, 3, gain=0.0, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Keep the shape [N, width, H, W]."""
-        return x + self.last(activate(self.first(x)))
-
-
-class BottleneckBlock(nn.Module):
-    """R3GAN's block: 1x1 wider, grouped 3x3, 1x1 back, activated in between; the last one starts at zero."""
-
-    def __init__(self, width: int, depth: int, expansion: int, group: int) -> None:
-        super().__init__()
-        inner = width * expansion
-        gain = ACTIVATED * depth**-0.25
+        inner, gain = 2 * width, ACTIVATED * depth**-0.25
+        groups = next(g for g in range(max(1, inner // 16), 0, -1) if inner % g == 0)  # of about 16 channels
         self.wider = conv(width, inner, 1, gain)
-        self.spatial = conv(inner, inner, 3, gain, groups=max(1, inner // group))
+        self.spatial = conv(inner, inner, 3, gain, groups)
         self.back = conv(inner, width, 1, gain=0.0, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

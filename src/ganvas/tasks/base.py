@@ -1,4 +1,4 @@
-"""What a task says; the objective, the step and the loop (train.py) are the same for every task."""
+"""What a task says; the objective, the step and the loop (training.py) are the same for every task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
