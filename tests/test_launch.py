@@ -114,9 +114,7 @@ def test_python_does_the_same(pictures: Path, tmp_path: Path) -> None:
     assert (model.generate(2, seed=3)[1] == model.generate(1, seed=4)[0]).all()
 
 
-def test_finished_new_extend_and_options(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_finished_new_extend_and_options(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = command(pictures, tmp_path, "--budget", "4steps")
     assert main(args) == 0
     capsys.readouterr()
@@ -182,7 +180,7 @@ def test_a_dry_run_leaves_nothing(pictures: Path, tmp_path: Path, capsys: pytest
     assert not (tmp_path / "runs").exists()
     err = capsys.readouterr().err
     assert "steps" in err
-    assert "R3GAN" in err
+    assert "Huang et al. 2024" in err
 
 
 def test_init_takes_over_the_weights(pictures: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def save(folder: Path, state: State) -> Path:
 
 def found(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder, newest first, whether sound or not."""
-    return sorted(folder.glob("*-*.safetensors"), reverse=True)
+    return sorted(folder.glob("[0-9]*-*.safetensors"), reverse=True)
 
 
 def last_step(folder: Path) -> int:
@@ -47,10 +47,27 @@ def last_step(folder: Path) -> int:
     return int(newest.name.split("-")[0]) if (newest := next(iter(found(folder)), None)) else 0
 
 
-def load(folder: Path, state: State) -> Path | None:
-    """Bring `state` to where the newest sound checkpoint was; None where there are no checkpoints.
+def load(folder: Path, state: State) -> bool:
+    """Bring `state` to where the newest sound checkpoint was; returns whether there is one.
 
-    A damaged one is said, and the one before is used.
+    Raises:
+        UserError: there are checkpoints, but none is sound.
+    """
+    data = read(folder)
+    if data is None:
+        return False
+    header = int.from_bytes(data[:8], "little")
+    about = json.loads(json.loads(data[8 : 8 + header])["__metadata__"]["ganvas"])
+    state.restore(safetensors.torch.load(data))
+    state.step, state.skipped = about["step"], about["skipped"]
+    state.skipped_in_a_row = about["skipped_in_a_row"]
+    return True
+
+
+def read(folder: Path) -> bytes | None:
+    """Return the newest sound checkpoint's file; None where there are no checkpoints.
+
+    A damaged one is said and put aside, and the one before is used.
 
     Raises:
         UserError: there are checkpoints, but none is sound.
@@ -58,15 +75,10 @@ def load(folder: Path, state: State) -> Path | None:
     paths = found(folder)
     for path in paths:
         data = path.read_bytes()
-        if path.stem.split("-")[1] != _checksum(data):
-            say(f"{path} is damaged (its checksum does not match); going back to the one before")
-            continue
-        header = int.from_bytes(data[:8], "little")
-        about = json.loads(json.loads(data[8 : 8 + header])["__metadata__"]["ganvas"])
-        state.restore(safetensors.torch.load(data))
-        state.step, state.skipped = about["step"], about["skipped"]
-        state.skipped_in_a_row = about["skipped_in_a_row"]
-        return path
+        if path.stem.split("-")[1] == _checksum(data):
+            return data
+        say(f"{path} is damaged (its checksum does not match); going back to the one before")
+        path.rename(path.with_suffix(".damaged"))
     if paths:
         raise UserError(f"no checkpoint in {folder} is sound; start again with --new")
     return None

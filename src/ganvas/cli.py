@@ -1,6 +1,7 @@
 """Verbs to functions; no logic."""
 
 import dataclasses
+import os
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 import ganvas
+from ganvas import presets, recipe
 from ganvas.config import (
     CleanOptions,
     GenerateOptions,
@@ -39,10 +41,13 @@ Command = (
 
 def run(options: Any) -> None:
     """Do what a command line says."""
-    from ganvas import data, launch, sample  # here, so that help and usage errors do not wait for torch
-
     if isinstance(options, DataCommand):
         options = options.verb
+    if isinstance(options, TrainOptions):
+        recipe.check(options)
+        presets.find_preset(options.preset)
+    from ganvas import data, launch, sample  # here, so that help and usage errors do not wait for torch
+
     plain = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     match options:
         case TrainOptions():
@@ -67,9 +72,12 @@ def main(args: list[str] | None = None) -> int:
     try:
         markers = (FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes)
         run(tyro.cli(Command, prog="ganvas", description=ganvas.__doc__, args=args or ["--help"], config=markers))
+        sys.stdout.flush()
     except UserError as error:
         say(f"ganvas: {error}")
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # nobody reads on, as in `ganvas --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -48,7 +48,7 @@ class DataOptions:
     skip_bad: bool = False
     """Go on without the unreadable files, however many they are."""
     workers: int = 0
-    """Processes that decode pictures; 0 takes one a core."""
+    """Threads that decode pictures; 0 takes one a core."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,8 @@ class TrainOptions(DataOptions):
     """Go on with a finished run for this much longer (10m, 100kimg, ...)."""
     init: str | None = None
     """Start from the weights of this run or model file."""
+    trust: bool = False
+    """Allow the model of --init to name networks from other installed packages than ganvas."""
     dry_run: bool = False
     """Only show what would be done, and why."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -354,8 +356,8 @@ class Budget:
         return f"{self.steps} steps" if self.images is None else f"{self.images} images"
 
 
-def parse_pair(text: str, what: str) -> tuple[int, int]:
-    """Read `64` or `96x64` as (width, height) or (columns, rows); `what` names it in the error.
+def parse_pair(text: str, what: str, order: str = "width x height") -> tuple[int, int]:
+    """Read `64` or `96x64` as (width, height) or (columns, rows); `what` and `order` name it in the error.
 
     Raises:
         UserError: not one or two positive whole numbers.
@@ -363,7 +365,7 @@ def parse_pair(text: str, what: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", str(text).strip().lower())
     pair = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if min(pair) < 1:
-        raise UserError(f"{text!r} is no {what}; write it like 64 or 96x64 (width x height)")
+        raise UserError(f"{text!r} is no {what}; write it like 8 or 12x8 ({order})")
     return pair
 
 

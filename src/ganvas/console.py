@@ -6,13 +6,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+if not console.is_terminal:
+    console.width = 160
 
 
 def say(message: str) -> None:
     """Print one line."""
     console.print(message, markup=False)
+
+
+def table(rows: dict[str, object], notes: dict[str, str]) -> None:
+    """Print names, values, and the notes there are on them."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    for wrap in (True, True, False):
+        grid.add_column(no_wrap=wrap, overflow="fold")
+    for name, value in rows.items():
+        grid.add_row(f"  {name}", escape(str(value)), f"[dim]{escape(notes.get(name, ''))}[/dim]")
+    console.print(grid)
 
 
 @contextmanager

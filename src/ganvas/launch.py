@@ -6,18 +6,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
+from torch import nn
 
 import ganvas
 from ganvas import checkpoint, recipe
-from ganvas.config import Budget, Config, DataOptions, Facts, NetworkConfig, TrainOptions, takes
-from ganvas.console import say
+from ganvas.config import Budget, Config, DataOptions, Facts, TrainOptions, takes
+from ganvas.console import say, table
 from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
 from ganvas.files import tell_unwritable
 from ganvas.losses import find_loss, find_penalty
 from ganvas.modelfile import find_model, load_networks
-from ganvas.models import describe_network
+from ganvas.models import describe_network, find_network
 from ganvas.pictures import grid, near_square, save_png
 from ganvas.presets import find_preset, preset_size
 from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_in
@@ -47,8 +49,7 @@ def train(options: TrainOptions) -> Model | None:
             that stay not finite; one sentence says which.
         KeyboardInterrupt: stopped by Ctrl-C; all is saved.
     """
-    if options.resume and options.new:
-        raise UserError("--resume and --new contradict each other")
+    recipe.check(options)
     budget = Budget.parse(options.budget)
     extension = Budget.parse(options.extend) if options.extend else None
     dataset = open_data(options)
@@ -56,14 +57,14 @@ def train(options: TrainOptions) -> Model | None:
     run = find_run(options, dataset)
     if run is None:
         plan = make_plan(options, budget, dataset, started)
-        tell(plan, dataset)
+        tell(plan, dataset, options.dry_run)
         if options.dry_run:
             return None
         name = f"{dataset.name}-{options.preset.replace(':', '.')}"
         run = Run(new_folder(Path(options.out), options.name, name), plan)
         run.write_plan()
     elif options.dry_run:
-        tell(run.plan, dataset)
+        tell(run.plan, dataset, True)
         say(f"{run.folder} is {'finished' if run.finished else 'unfinished; the command would go on with it'}")
         return None
     with run.held():
@@ -71,7 +72,7 @@ def train(options: TrainOptions) -> Model | None:
         if run.finished and extension is None:
             say(f"{run.folder} is finished; give --extend 10m to go on with it, or --new to start another")
         else:
-            go_on(run, extension, dataset, options.init)
+            go_on(run, extension, dataset, options)
     return load(run.folder, weights="last", device=options.device, trust=True)
 
 
@@ -121,16 +122,18 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
     facts = Facts(len(dataset.rows["train"]), dataset.width, dataset.height, dataset.channels, budget, device.type)
     config = recipe.apply(options, find_preset(options.preset)(facts))
     if options.init:
-        config = initialised_from(options.init, config, dataset)
+        config = initialised_from(options, config, dataset)
     find_loss(config.objective.loss)
     for penalty in config.objective.penalties:
         find_penalty(penalty)
-    say(f"measuring how fast this machine trains ({device.type}, {torch.get_num_threads()} threads) ...")
+    say(f"measuring how fast this machine trains ({device.type}) ...")
     speeds, drawing = measure(config, options.precision, budget, device, dataset)
-    precision = max(speeds, key=lambda name: speeds[name])
-    config.why["precision"] = ", ".join(f"{name} {speed:.0f} images/s" for name, speed in speeds.items())
+    fastest = max(speeds, key=lambda way: speeds[way])
+    precision, threads = fastest
+    reason = ", ".join(f"{name} on {n} threads {speed:.0f} images/s" for (name, n), speed in speeds.items())
+    config = config.replace(why=config.why | {"precision": reason})
     elsewhere = time.monotonic() - started + (recipe.SNAPSHOTS + 1) * drawing
-    steps = recipe.steps_of(budget, config.batch, speeds[precision], elsewhere)
+    steps = recipe.steps_of(budget, config.batch, speeds[fastest], elsewhere)
     return Plan(
         version=ganvas.__version__,
         options=identity(options, dataset.digest),
@@ -144,43 +147,47 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
         config=config,
         precision=precision,
         device=device.type,
-        images_per_second=round(speeds[precision], 1),
+        threads=threads,
+        images_per_second=round(speeds[fastest], 1),
         snap=recipe.snapshot_steps(options.snap, config.batch, steps),
-        log=max(1, round(LOG_SECONDS * speeds[precision] / config.batch)),
+        log=max(1, round(LOG_SECONDS * speeds[fastest] / config.batch)),
         legs=(steps,),
     )
 
 
 def measure(
     config: Config, precision: str, budget: Budget, device: torch.device, dataset: Dataset
-) -> tuple[dict[str, float], float]:
-    """Train a throw-away copy for a moment.
+) -> tuple[dict[tuple[str, int], float], float]:
+    """Train throw-away copies for a moment, in turns.
 
     Returns:
-        Images a second by precision tried (`auto`: fp32 and bf16, in turns), and the seconds that a snapshot's
-        pictures take.
+        Images a second by precision (of `auto`: fp32 and bf16) and threads (on a CPU: all cores and one, since on a
+        busy machine several threads mostly wait for each other); and the seconds that a snapshot's pictures take.
     """
     share, least, most = PROBE
     seconds = min(most, max(least, share * (budget.seconds or 0)))
-    names = ["fp32", "bf16"] if precision == "auto" and device.type != "mps" else [precision]
-    names = ["fp32"] if names == ["auto"] else names
-    states = {name: State(config, device) for name in names}
-    speeds: dict[str, list[float]] = {name: [] for name in names}
+    threads = torch.get_num_threads()
+    names = ["fp32", "bf16"] if precision == "auto" and device.type != "mps" else [precision.replace("auto", "fp32")]
+    ways = [(name, n) for name in names for n in sorted({threads, 1} if device.type == "cpu" else {threads})]
+    states = {way: State(config, device) for way in ways}
+    speeds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
     for turn in range(3):
-        for name, state in states.items():
+        for way, state in states.items():
+            torch.set_num_threads(way[1])
             begin, first = time.monotonic(), state.images
             while state.images == first or (turn and time.monotonic() - begin < seconds / 2):
-                step(state, real_images(dataset, state), 1.0, name)
+                step(state, real_images(dataset, state), 1.0, way[0])
             if device.type == "cuda":
                 torch.cuda.synchronize()
             if turn:  # the first is for warming up
-                speeds[name].append((state.images - first) / (time.monotonic() - begin))
+                speeds[way].append((state.images - first) / (time.monotonic() - begin))
+    torch.set_num_threads(threads)
     begin = time.monotonic()
-    list(render(Model(dict(states[names[0]].average.named_children())), seeds=range(SAMPLES)))
-    return {name: sum(values) / len(values) for name, values in speeds.items()}, time.monotonic() - begin
+    list(render(Model(dict(states[ways[0]].average.named_children())), seeds=range(SAMPLES)))
+    return {way: sum(values) / len(values) for way, values in speeds.items()}, time.monotonic() - begin
 
 
-def go_on(run: Run, extension: Budget | None, dataset: Dataset, init: str | None) -> None:
+def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOptions) -> None:
     """Train a run from where it is to its end, or beyond it if it is at its end and `extension` says how far."""
     if run.finished and extension is not None:
         more = recipe.steps_of(extension, run.plan.config.batch, run.plan.images_per_second)
@@ -188,13 +195,14 @@ def go_on(run: Run, extension: Budget | None, dataset: Dataset, init: str | None
         run = Run(run.folder, plan)
         run.write_plan()
     begin = time.monotonic()
-    state = State(run.plan.config, torch.device(run.plan.device))
+    torch.set_num_threads(run.plan.threads)
+    state = State(run.plan.config, pick_device(run.plan.device))
     if checkpoint.load(run.folder / "checkpoint", state):
         say(f"going on with {run.folder} from step {state.step} of {run.plan.steps}")
     else:
         say(f"training in {run.folder}; Ctrl-C saves, and the same command goes on")
-        if init:
-            start_from(init, state)
+        if options.init:
+            start_from(options.init, state, options.trust)
         reals = dataset.images[dataset.rows["train"][:SAMPLES]]
         with tell_unwritable(run.folder):
             save_png(grid(np.asarray(reals), *near_square(len(reals))), run.folder / "reals.png")
@@ -211,13 +219,16 @@ def go_on(run: Run, extension: Budget | None, dataset: Dataset, init: str | None
     say(f"       ganvas interpolate {run.folder} --out walk.gif")
 
 
-def initialised_from(init: str, config: Config, dataset: Dataset) -> Config:
+def initialised_from(options: TrainOptions, config: Config, dataset: Dataset) -> Config:
     """Return the config with the networks of the model that `--init` names.
 
     Raises:
-        UserError: there is no such model, or its pictures have another shape than the data.
+        UserError: there is no such model, its pictures have another shape than the data, or it asks for foreign code.
     """
-    generator = load_networks(find_model(Path(init), None), trust=True)[0]["generator"]
+    init = Path(str(options.init))
+    generator = load_networks(find_model(init), trust=options.trust)[0].get("generator")
+    if generator is None:
+        raise UserError(f"{init} has no generator")
     spec = describe_network(generator)
     theirs = tuple(spec.settings.get(name) for name in ("width", "height", "channels"))
     ours = (dataset.width, dataset.height, dataset.channels)
@@ -225,51 +236,61 @@ def initialised_from(init: str, config: Config, dataset: Dataset) -> Config:
         shapes = [f"{w}x{h} with {c} channels" for w, h, c in (theirs, ours)]
         raise UserError(f"{init} makes pictures of {shapes[0]}, but the data has {shapes[1]}")
     discriminator = config.discriminator
-    if (Path(init) / "config.json").is_file():
-        discriminator = open_run(Path(init)).plan.config.discriminator
-    elif spec.network == config.generator.network:
-        discriminator = _alike(discriminator, spec)
-    why = config.why | {"generator": f"from {init}"}
-    return config.replace(generator=spec, discriminator=discriminator, why=why)
+    if (init / "config.json").is_file():
+        discriminator = open_run(init).plan.config.discriminator
+        find_network(discriminator.network, trust=options.trust)
+    return config.replace(
+        generator=spec, discriminator=discriminator, why=config.why | {"generator.network": f"from {init}"}
+    )
 
 
-def _alike(discriminator: NetworkConfig, generator: NetworkConfig) -> NetworkConfig:
-    same = {k: v for k, v in generator.settings.items() if k in discriminator.settings}
-    return dataclasses.replace(discriminator, settings=discriminator.settings | same)
+def start_from(init: str, state: State, trust: bool) -> None:
+    """Take over the generator of a model, and the discriminator too where a run's checkpoint has it.
+
+    Raises:
+        UserError: they do not fit the task's networks.
+    """
+    ours = state.task.networks
+    networks = nn.ModuleDict(load_networks(find_model(Path(init)), trust=trust)[0]).state_dict()
+    saved = checkpoint.read(Path(init) / "checkpoint")
+    try:
+        ours["generator"].load_state_dict(networks)
+        state.average.load_state_dict(networks)
+        if saved is None:
+            say(f"{init} has no discriminator; that starts from scratch")
+        else:
+            tensors = safetensors.torch.load(saved)
+            prefix = "discriminator."
+            theirs = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            ours["discriminator"].load_state_dict(theirs)
+    except RuntimeError as error:
+        raise UserError(f"the networks of {init} do not fit those of this training") from error
 
 
-def start_from(init: str, state: State) -> None:
-    """Take over the generator of a model, and the discriminator too where a run's checkpoint has it."""
-    networks = load_networks(find_model(Path(init), None), trust=True)[0]
-    for name, network in networks.items():
-        for target in (state.task.networks["generator"], state.average):
-            target[name].load_state_dict(network.state_dict())
-    if (Path(init) / "config.json").is_file():
-        theirs = State(open_run(Path(init)).plan.config, state.device)
-        if checkpoint.load(Path(init) / "checkpoint", theirs):
-            state.task.networks["discriminator"].load_state_dict(theirs.task.networks["discriminator"].state_dict())
-            return
-    say(f"{init} has no discriminator; that starts from scratch")
-
-
-def tell(plan: Plan, dataset: Dataset) -> None:
-    """Print what was derived, and why."""
-    config, why = plan.config, plan.config.why
-    images = " + ".join(f"{len(rows)} {part}" for part, rows in dataset.rows.items())
-    shape = f"{dataset.width}x{dataset.height}, {dataset.channels} channels"
-    lines = {
-        "data": (f"{dataset.name}: {images} pictures, {shape}", "; ".join(dataset.why.values())),
-        "budget": (
-            f"{plan.steps} steps = {plan.steps * config.batch / 1000:.0f} kimg",
-            plan.options["budget"],
-        ),
-        "precision": (f"{plan.precision} on {plan.device}", why.get("precision", "")),
-        "snapshots": (f"every {plan.snap} steps", ""),
+def tell(plan: Plan, dataset: Dataset, everything: bool) -> None:
+    """Print what was derived and why, by the names that `--set` takes; or everything that is settled."""
+    parts = ", ".join(f"{len(rows)} {part}" for part, rows in dataset.rows.items())
+    kimg = plan.steps * plan.config.batch / 1000
+    rows: dict[str, object] = {
+        "data": f"{dataset.name}: {parts}, {dataset.width}x{dataset.height}",
+        "channels": dataset.channels,
+        "steps": f"{plan.steps} ({kimg:.0f} kimg)",
+        "precision": f"{plan.precision} on {plan.device}, {plan.threads} threads",
+        **flat(asdict(plan.config)),
     }
-    for name, value in asdict(config).items():
-        if name != "why":
-            reasons = [f"{k.removeprefix(name + '.')}: {r}" for k, r in why.items() if k.split(".")[0] == name]
-            text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-            lines[name] = (text, "; ".join(r.removeprefix(f"{name}: ") for r in reasons))
-    for name, (text, reason) in lines.items():
-        say(f"  {name:<14} {text}" + (f"  ({reason})" if reason else ""))
+    why = {**dataset.why, "data": dataset.why["size"], "steps": f"budget {plan.options['budget']}"}
+    why |= plan.config.why
+    table(rows if everything else {name: value for name, value in rows.items() if why.get(name)}, why)
+
+
+def flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """Return nested settings by dotted names, as `--set` takes them; without the reasons."""
+    rows: dict[str, object] = {}
+    for name, value in values.items():
+        if name == "settings" and isinstance(value, dict):
+            rows |= flat(value, prefix)
+        elif isinstance(value, dict) and name != "why":
+            rows |= flat(value, f"{prefix}{name}.")
+        elif name != "why":
+            rows[prefix + name] = value
+    return rows

@@ -118,9 +118,7 @@ def find_model(path: Path, weights: Weights | None = None) -> Path:
 
 
 def _state(networks: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.{key}": t for name, network in networks.items() for key, t in network.state_dict().items()
-    }
+    return {f"{name}.{key}": t for name, network in networks.items() for key, t in network.state_dict().items()}
 
 
 def _read(path: Path) -> tuple[dict[str, NetworkConfig], dict[str, Any], dict[str, torch.Tensor]]:
@@ -180,9 +178,7 @@ def _compare(planned: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tens
         there = found[name]
         if plan.shape != there.shape or plan.dtype != there.dtype:
             is_, should = (f"{t.dtype} {list(t.shape)}" for t in (there, plan))
-            raise UserError(
-                f"it does not fit its networks: the tensor {name} is {is_} and should be {should}"
-            )
+            raise UserError(f"it does not fit its networks: the tensor {name} is {is_} and should be {should}")
 
 
 @contextmanager

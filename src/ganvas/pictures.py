@@ -76,9 +76,7 @@ def grid_size(width: int, height: int, columns: int, rows: int, scale: int | Non
     scale = scale or whole_factor(width, height, COMFORT)
     size = columns * (width * scale + GAP) - GAP, rows * (height * scale + GAP) - GAP
     if size[0] * size[1] > LARGEST:
-        raise UserError(
-            f"a grid of {columns}x{rows} would be {size[0]} x {size[1]} pixels; ask for a smaller one"
-        )
+        raise UserError(f"a grid of {columns}x{rows} would be {size[0]} x {size[1]} pixels; ask for a smaller one")
     return size
 
 
@@ -150,9 +148,7 @@ def save_gif(frames: Iterable[Pixels], path: Path, fps: int) -> None:
     images = _palettes(frames, fps)
     first = next(images)
     with atomic_file(path, sync=False) as file:
-        first.save(
-            file, format="GIF", save_all=True, append_images=images, loop=0, disposal=2, optimize=False
-        )
+        first.save(file, format="GIF", save_all=True, append_images=images, loop=0, disposal=2, optimize=False)
 
 
 def _palettes(frames: Iterable[Pixels], fps: int) -> Iterator[Image.Image]:

@@ -12,34 +12,66 @@ from ganvas.config import (
     OptimiserConfig,
     TrainOptions,
     override,
+    parse_pair,
 )
 from ganvas.errors import UserError
 
 COARSEST = 7
-"""Halve the picture while its shorter side is longer than this."""
+"""Halve the picture while its shorter side is longer than this, in pixels."""
+FINEST = 48
+"""On a CPU the finest stage has at most this many pixels on the shorter side; larger pictures come in patches."""
+GAMMA = 10 / 28**2
+"""The penalties' weight for each value of an image, found on MNIST and checked on 64x64 emoji (LOG.md)."""
 SNAPSHOTS = 10
 """In a run, unless `--snap` says otherwise."""
 
 
 def auto(facts: Facts) -> Config:
-    """Return the default recipe: R3GAN's networks and loss, in sizes that suit the pictures."""
-    stages, side = 1, min(facts.width, facts.height)
+    """Return the default recipe: R3GAN's loss and networks, in sizes that suit the pictures and the machine."""
+    shorter, patch = min(facts.width, facts.height), 1
+    while facts.device == "cpu" and shorter > FINEST * patch:
+        patch *= 2
+    stages, side = 1, -(-shorter // patch)
     while side > COARSEST:
         side, stages = -(-side // 2), stages + 1
-    widths = tuple(min(96, 24 * 2**s) for s in range(stages))[::-1]
-    settings = {**{name: getattr(facts, name) for name in SHAPE}, "widths": widths}
+    finest, most = (24, 96) if facts.channels == 1 else (32, 128)
+    widths = tuple(min(most, finest * 2**stage) for stage in range(stages))[::-1]
+    settings = {**{name: getattr(facts, name) for name in SHAPE}, "widths": widths, "patch": patch}
+    kind = "grey pictures need fewer channels" if facts.channels == 1 else "colour wants more channels than grey"
+    why = {
+        "generator.widths": f"{stages} stages, each half the next, down to {side} pixels; {kind}",
+        "objective.loss": "relativistic pairs with R1 and R2 converge without tricks (Huang et al. 2024)",
+    }
+    why["objective.gamma"] = "in proportion to the pixels and channels, as squared distances of images grow with them"
+    if patch > 1:
+        why["generator.patch"] = f"{patch}x{patch} pixels are made together, since the finest stage costs a CPU most"
     return Config(
         generator=NetworkConfig("r3gan:Generator", settings),
         discriminator=NetworkConfig("r3gan:Discriminator", settings),
-        objective=ObjectiveConfig(gamma=10.0),
+        objective=ObjectiveConfig(gamma=round(GAMMA * facts.width * facts.height * facts.channels, 2)),
         optimiser=OptimiserConfig(lr=1e-3),
         batch=32,
         ema_kimg=4.4,
-        why={
-            "generator.widths": f"{stages} stages from {side} pixels up to {min(facts.width, facts.height)}",
-            "objective": "relativistic pairs with R1 and R2 converge without tricks (R3GAN)",
-        },
+        why=why,
     )
+
+
+def check(options: TrainOptions) -> None:
+    """Find what is wrong with a command before anything is loaded.
+
+    Raises:
+        UserError: a word that is not understood, or options that contradict each other.
+    """
+    Budget.parse(options.budget)
+    if options.extend:
+        Budget.parse(options.extend)
+    snapshot_steps(options.snap, 1, 1)
+    if options.size:
+        parse_pair(options.size, "size")
+    if options.resume and options.new:
+        raise UserError("--resume and --new contradict each other")
+    if options.init and any(entry.startswith(("generator", "discriminator")) for entry in options.set):
+        raise UserError("--init takes the networks as they are, so --set cannot change them")
 
 
 def apply(options: TrainOptions, config: Config) -> Config:

@@ -33,7 +33,7 @@ from ganvas.pictures import grid, near_square, save_png
 from ganvas.sample import Model, render
 from ganvas.state import State
 
-ELSEWHERE = ("out", "resume", "new", "extend", "dry_run", "workers", "skip_bad", "data")
+ELSEWHERE = ("out", "resume", "new", "extend", "dry_run", "workers", "skip_bad", "data", "trust")
 """Options that do not make a run another one; the data's content stands in for its path."""
 
 SAMPLES = 64
@@ -52,6 +52,8 @@ class Plan:
     config: Config
     precision: str
     device: str
+    threads: int
+    """Of the processor; another number rounds otherwise, and a resumed run would not be the same to the bit."""
     images_per_second: float
     snap: int
     """Steps from one snapshot to the next."""
@@ -105,7 +107,9 @@ class Run:
             save_model(self.folder / "model.safetensors", networks, specs, **about)
 
     def forget_after(self, step: int) -> None:
-        """Drop the statistics of steps that a resumed run does again."""
+        """Drop the statistics of steps that a resumed run does again, and files that a kill left half written."""
+        for unfinished in (*self.folder.glob(".*.tmp"), *self.folder.glob("checkpoint/.*.tmp")):
+            unfinished.unlink()
         path = self.folder / "stats.jsonl"
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]

@@ -71,14 +71,10 @@ class Model:
         """
         if n < 1:
             raise UserError(f"cannot draw {n} pictures; ask for at least 1")
-        return straight(
-            np.concatenate(list(render(self, seeds=range(seed, seed + n), truncation=truncation)))
-        )
+        return straight(np.concatenate(list(render(self, seeds=range(seed, seed + n), truncation=truncation))))
 
 
-def load(
-    path: Path | str, *, weights: Weights | None = None, device: str = "auto", trust: bool = False
-) -> Model:
+def load(path: Path | str, *, weights: Weights | None = None, device: str = "auto", trust: bool = False) -> Model:
     """Read a trained model.
 
     Args:
@@ -238,7 +234,9 @@ def generate(options: GenerateOptions) -> Path:
     seeds = _seeds(options)
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
     config = _config(model.generator)
-    columns, rows = parse_pair(options.grid, "grid") if options.grid else near_square(min(64, len(seeds)))
+    columns, rows = (
+        parse_pair(options.grid, "grid", "columns x rows") if options.grid else near_square(min(64, len(seeds)))
+    )
     grid_size(config.width, config.height, columns, rows)
     assert model.path is not None
     folder = Path(options.out).expanduser() if options.out else model.path.parent / "generated"
@@ -305,7 +303,7 @@ def interpolate(options: InterpolateOptions) -> Path:
         raise UserError(f"--frames {options.frames}: there is at least 1 from one picture to the next")
     pictures.check_film(path, options.fps)
     stops = _stops(options.seeds)
-    columns, rows = parse_pair(options.grid, "grid")
+    columns, rows = parse_pair(options.grid, "grid", "columns x rows")
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
     config = _config(model.generator)
     strip = path.suffix.lower() == ".png"
@@ -333,11 +331,9 @@ def interpolate(options: InterpolateOptions) -> Path:
 
 def _stops(text: str) -> list[int]:
     seeds = parse_seeds(text)
-    stops = [seed for before, seed in zip([seeds[-1], *seeds], seeds, strict=False) if seed != before]
+    stops = [seed for seed, after in zip(seeds, [*seeds[1:], seeds[0]], strict=True) if seed != after]
     if len(stops) < 2:
-        raise UserError(
-            f"a walk needs at least 2 different seeds, not {text!r}; write them like 0-7 or 3,9,4"
-        )
+        raise UserError(f"a walk needs at least 2 different seeds, not {text!r}; write them like 0-7 or 3,9,4")
     return stops
 
 
@@ -354,11 +350,11 @@ def _walks(stops: list[int], walks: int, frames: int, z_dim: int) -> torch.Tenso
 def walk(knots: Floats, frames: int) -> Floats:
     """Return a smooth closed walk through points of noise.
 
-    The way is a Catmull-Rom spline (1974) pushed out to the sphere: noise of many dimensions lies near one,
-    and a chord would cut through its empty inside (for the same reason Shoemake 1985 has great circles, which
-    turn sharply at each point). The pace is even where the legs are equally long, and else changes gradually
-    (a monotone cubic, Fritsch and Carlson 1980); it only slows down where the way turns back, as with two
-    points, between which it swings to and fro.
+    The way is a cardinal spline pushed out to the sphere: noise of many dimensions lies near one, and a chord
+    would cut through its empty inside (for the same reason Shoemake 1985 has great circles, which turn
+    sharply at each point). Its tangents are twice Catmull and Rom's (1974), as theirs turn nearly as sharply.
+    The pace is even where the legs are equally long, and else changes gradually (a monotone cubic, Fritsch
+    and Carlson 1980); it only slows down where the way turns back, as between two points alone.
 
     Args:
         knots: [K, z_dim], K at least 2, no neighbours equal (the last and the first are neighbours).
@@ -386,9 +382,7 @@ def walk(knots: Floats, frames: int) -> Floats:
 def _leg(knots: Floats, leg: int, t: Floats) -> Floats:
     """Return the points [T, z_dim] at t, in 0 to 1, of the way from one knot to the next."""
     four = knots[np.arange(leg - 1, leg + 3) % len(knots)]
-    weights = (
-        np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]) / 2
-    )
+    weights = np.stack([-t + 2 * t**2 - t**3, 1 - 2 * t**2 + t**3, t + t**2 - t**3, t**3 - t**2])
     points = weights.T @ four
     start, end = np.linalg.norm(four[1:3], axis=1)
     radius = start + (end - start) * (3 * t**2 - 2 * t**3)

@@ -23,9 +23,7 @@ COUNTS = {
 }
 
 every_article = pytest.mark.parametrize("article", COUNTS)
-every_network = pytest.mark.parametrize(
-    "name", [a + p for a in COUNTS for p in ("Generator", "Discriminator")]
-)
+every_network = pytest.mark.parametrize("name", [a + p for a in COUNTS for p in ("Generator", "Discriminator")])
 grey_and_colour = pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
 
 

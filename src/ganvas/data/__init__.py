@@ -4,7 +4,7 @@ from ganvas.data.cache import clean_cache
 from ganvas.data.dataset import Dataset, load_dataset, open_dataset
 from ganvas.data.decode import to_picture
 from ganvas.data.sampler import rows_at
-from ganvas.data.show import contact_sheet, show
+from ganvas.data.sheet import contact_sheet, show
 
 __all__ = [
     "Dataset",

@@ -67,7 +67,7 @@ def judge(count: int, bad: dict[str, str], total: int, skip: bool) -> None:
     """
     if not count or (count < total and (skip or count <= BAD_SHARE * total)):
         return
-    first = ", ".join(f"{name!r} ({reason})" for name, reason in list(bad.items())[:3])
+    first = ", ".join(f"{name!r} ({reason})" for name, reason in sorted(bad.items())[:3])
     if count == total:
         raise UserError(f"none of the {total} pictures can be read: {first}")
     raise UserError(
@@ -85,9 +85,7 @@ def recipe(options: DataOptions) -> Recipe:
     if size and not SMALLEST <= min(size) <= max(size) <= LARGEST:
         raise UserError(f"--size {options.size} is not possible: sides go from {SMALLEST} to {LARGEST}")
     if options.fit not in ("crop", "pad", "stretch"):
-        raise UserError(
-            f"there is no --fit {options.fit!r}{nearest(options.fit, ('crop', 'pad', 'stretch'))}"
-        )
+        raise UserError(f"there is no --fit {options.fit!r}{nearest(options.fit, ('crop', 'pad', 'stretch'))}")
     channels = {"auto": None, "1": 1, "3": 3, "4": 4}
     if str(options.channels) not in channels:
         raise UserError(f"--channels {options.channels} is not possible; known: 1, 3, 4, auto")
@@ -244,9 +242,7 @@ def _size(wanted: tuple[int, int] | None, sizes: Counter[tuple[int, int]]) -> tu
             return only, "the size of every picture"
     middle = median_low(min(size) for size in sizes.elements())
     if middle < SMALLEST:
-        raise UserError(
-            f"the pictures are too small (the median shorter side is {middle} px); set one with --size"
-        )
+        raise UserError(f"the pictures are too small (the median shorter side is {middle} px); set one with --size")
     side = next(side for side in (64, 32, 16, 8) if side <= middle)
     why = f"the shorter sides' median is {middle} px"
     why += "; ask for more with --size" if middle > CEILING else f", and {side} is the power of two below it"

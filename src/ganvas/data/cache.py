@@ -90,14 +90,13 @@ def remember(stamp: str, content: str) -> None:
 
 def clean_cache() -> int:
     """Remove all prepared pictures and return how many bytes that freed; files of named sets stay."""
-    before = 0
+    freed = _sweep()
     for folder in _folders():
-        if folder.suffix == ".tmp" and _busy(folder.stem):
-            continue
-        before += _size(folder)
-        _remove(folder)
+        if not folder.suffix:
+            freed += _size(folder)
+            _remove(folder)
     (root() / "index.json").unlink(missing_ok=True)
-    return before
+    return freed
 
 
 def _fill(key: str, fill: Callable[[Path], None]) -> None:
@@ -145,19 +144,18 @@ def _file_lock(key: str) -> FileLock:
     return FileLock(folder / f"{key}.lock")
 
 
-def _busy(key: str) -> bool:
-    try:
-        with _file_lock(key).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-def _sweep() -> None:
-    """Remove what killed processes left."""
+def _sweep() -> int:
+    """Remove what killed processes left, and return its bytes; what is being made is locked."""
+    freed = 0
     for folder in _folders():
-        if folder.suffix == ".gone" or (folder.suffix == ".tmp" and not _busy(folder.stem)):
+        if folder.suffix == ".gone":
+            freed += _size(folder)
             shutil.rmtree(folder, ignore_errors=True)
+        elif folder.suffix == ".tmp":
+            with contextlib.suppress(Timeout), _file_lock(folder.stem).acquire(timeout=0):
+                freed += _size(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+    return freed
 
 
 def _evict(keep: str) -> None:
@@ -209,7 +207,7 @@ def _folders() -> list[Path]:
 
 def _size(folder: Path) -> int:
     total = 0
-    for path in folder.iterdir():
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # another process may remove it, too
+        for path in folder.iterdir():
             total += path.stat().st_size
     return total

@@ -95,9 +95,7 @@ def read_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
 def _read(file: IO[bytes], name: str, dimensions: int) -> NDArray[np.uint8]:
     header = file.read(4 + 4 * dimensions)
     if header[:4] != bytes([0, 0, 8, dimensions]) or len(header) < 4 + 4 * dimensions:
-        raise UserError(
-            f"{name} is not an idx file of bytes with {dimensions} dimensions (wrong magic number)"
-        )
+        raise UserError(f"{name} is not an idx file of bytes with {dimensions} dimensions (wrong magic number)")
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
     expected = int(np.prod(shape, dtype=object))
     if expected == 0:

@@ -90,9 +90,7 @@ def fetch(name: str, file: str) -> Path:
     except (OSError, http.client.HTTPException, urllib.error.URLError) as error:
         reason = getattr(error, "reason", None) or error
         wanted = ", ".join(known.files)
-        raise UserError(
-            f"{name} cannot be fetched ({reason}); put {wanted} into {folder} and try again"
-        ) from error
+        raise UserError(f"{name} cannot be fetched ({reason}); put {wanted} into {folder} and try again") from error
     finally:
         part.unlink(missing_ok=True)
     return folder / file

@@ -135,9 +135,7 @@ def _folder(root: Path) -> Source:
     return Source(short(root.name), whole, lambda: listing, dict(skipped))
 
 
-def _tree_listing(
-    tree: Tree, read: Callable[[int], Raw], content: Callable[[], str], skipped: Counter[str]
-) -> Listing:
+def _tree_listing(tree: Tree, read: Callable[[int], Raw], content: Callable[[], str], skipped: Counter[str]) -> Listing:
     return Listing(
         names=tree.names,
         read=read,

@@ -40,8 +40,15 @@ def find_network(name: str, *, trust: bool = True) -> type[nn.Module]:
 
 
 def config_type(network: type[nn.Module]) -> type[Any]:
-    """Return the dataclass that a network is built from: the type of its `config` parameter."""
-    return typing.cast(type[Any], typing.get_type_hints(network.__init__)["config"])
+    """Return the dataclass that a network is built from: the type of its `config` parameter.
+
+    Raises:
+        UserError: it has none.
+    """
+    kind = typing.get_type_hints(network.__init__).get("config")
+    if not dataclasses.is_dataclass(kind):
+        raise UserError(f"{network.__qualname__} is no network of ganvas, for it takes no dataclass named config")
+    return typing.cast(type[Any], kind)
 
 
 def build_network(spec: NetworkConfig, where: str = "", *, trust: bool = True) -> nn.Module:

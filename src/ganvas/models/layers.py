@@ -3,10 +3,11 @@
 import math
 from typing import TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-L = TypeVar("L", nn.Conv2d, nn.Linear)
+L = TypeVar("L", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 SLOPE = 0.2
 """Of every leaky ReLU here."""
@@ -27,6 +28,32 @@ def conv(inputs: int, outputs: int, kernel: int, gain: float = 1.0, groups: int 
     """Return an initialised convolution that keeps height and width."""
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=bias)
     return initialised(layer, gain)
+
+
+def to_pixels(inputs: int, outputs: int, patch: int) -> nn.Conv2d | nn.ConvTranspose2d:
+    """Return the convolution to an image `patch` times larger; it starts as bilinear upsampling, so no checkerboard."""
+    if patch == 1:
+        return conv(inputs, outputs, 3, gain=0.5)
+    layer = initialised(nn.ConvTranspose2d(inputs, outputs, 2 * patch, patch, patch // 2))
+    mix = torch.randn(inputs, outputs, 1, 1) * 0.5 / math.sqrt(inputs)
+    layer.weight.data = mix * tent(patch)
+    return layer
+
+
+def from_pixels(inputs: int, outputs: int, patch: int) -> nn.Conv2d:
+    """Return the convolution from an image `patch` times larger; it starts as bilinear downsampling."""
+    if patch == 1:
+        return conv(inputs, outputs, 1)
+    layer = initialised(nn.Conv2d(inputs, outputs, 2 * patch, patch, patch // 2))
+    mix = torch.randn(outputs, inputs, 1, 1) / math.sqrt(inputs)
+    layer.weight.data = mix * tent(patch) / patch**2
+    return layer
+
+
+def tent(patch: int) -> Tensor:
+    """Return the bilinear filter [2 * patch, 2 * patch]; shifted by `patch` and added up, it is 1 everywhere."""
+    line = 1 - ((torch.arange(2 * patch) + 0.5) / patch - 1).abs()
+    return line[:, None] * line
 
 
 def activate(x: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganvas.models.layers import ACTIVATED, activate, conv, initialised
+from ganvas.errors import UserError
+from ganvas.models.layers import ACTIVATED, activate, conv, from_pixels, initialised, to_pixels
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,19 @@ class DiscriminatorConfig:
     blocks: int = 1
     """Convolutions, or bottlenecks, a stage."""
     patch: int = 1
-    """Pixels a side that the finest stage sees as one, with more channels (space-to-depth)."""
+    """The finest stage is smaller than the image by this factor, 1 or even."""
     plain: int = 64
     """The longest side, in pixels, of a stage of plain convolutions."""
 
+    def __post_init__(self) -> None:
+        if self.patch != 1 and (self.patch < 1 or self.patch % 2):
+            raise UserError(f"patch={self.patch} is not possible; it is 1 or even")
+        if not self.widths or min(*self.widths, self.blocks, self.channels, self.width, self.height) < 1:
+            raise UserError("widths, blocks, channels, width and height are all at least 1")
+
     def sizes(self) -> list[tuple[int, int]]:
         """Return (height, width) of each stage, coarse to fine."""
-        halvings = range(len(self.widths) - 1, -1, -1)
+        halvings = reversed(range(len(self.widths)))
         return [(-(-self.height // (self.patch << s)), -(-self.width // (self.patch << s))) for s in halvings]
 
 
@@ -53,7 +60,7 @@ class Generator(nn.Module):
         self.project = initialised(nn.Linear(config.z_dim, config.widths[0], bias=False))
         self.basis = nn.Parameter(torch.randn(config.widths[0], *config.sizes()[0]))
         self.stages = _stages(config, config.widths, config.sizes())
-        self.to_image = conv(config.widths[-1], config.channels * config.patch**2, 3, gain=0.5)
+        self.to_image = to_pixels(config.widths[-1], config.channels, config.patch)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map z [N, z_dim], standard normal, to images [N, channels, height, width], about -1 to 1, not clamped."""
@@ -61,8 +68,7 @@ class Generator(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         for stage, size in zip(self.stages, self.config.sizes(), strict=True):
             x = stage(x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear"))
-        images = F.pixel_shuffle(self.to_image(x), self.config.patch)
-        return images[:, :, : self.config.height, : self.config.width]
+        return self.to_image(x)[:, :, : self.config.height, : self.config.width]
 
 
 class Discriminator(nn.Module):
@@ -72,16 +78,15 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config
         sizes, widths = config.sizes()[::-1], config.widths[::-1]
-        self.from_image = conv(config.channels * config.patch**2, widths[0], 1)
+        self.from_image = from_pixels(config.channels, widths[0], config.patch)
         self.stages = _stages(config, (*widths[1:], widths[-1]), sizes, first=widths[0])
         self.basis = nn.Parameter(torch.randn(widths[-1], *sizes[-1]) / (sizes[-1][0] * sizes[-1][1]) ** 0.5)
         self.to_logit = initialised(nn.Linear(widths[-1], 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [N, channels, height, width] to logits [N]."""
-        patch = self.config.patch
-        x = F.pad(x, (0, -x.shape[3] % patch, 0, -x.shape[2] % patch))
-        x = activate(self.from_image(F.pixel_unshuffle(x, patch)))
+        missing = (-x.shape[3] % self.config.patch, -x.shape[2] % self.config.patch)
+        x = activate(self.from_image(F.pad(x, (0, missing[0], 0, missing[1]))))
         for stage, size in zip(self.stages, reversed(self.config.sizes()), strict=True):
             x = stage(x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size))
         return self.to_logit((x * self.basis).sum((2, 3))).squeeze(1)
@@ -106,7 +111,7 @@ class Plain(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv = conv(inputs, outputs, 3)
+        self.conv = conv(inputs, outputs, 3, ACTIVATED)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, inputs, H, W] to [N, outputs, H, W]."""

@@ -1,0 +1,47 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganvas import UserError, open_dataset
+from ganvas.data import contact_sheet, show
+
+
+def test_show(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "notes.txt").write_text("x")
+    data = open_dataset(str(folder))
+    path = show(data, tmp_path / "new" / "sheet.png")
+    shown = capsys.readouterr().out
+    for text in ("pets", "60", "2 classes", "40 cat", "20 dog", "16x16", "60 of 60 pictures have colour"):
+        assert text in shown
+    assert "1 .txt" in shown
+    assert str(path) in shown
+    with Image.open(path) as image:
+        assert image.size == contact_sheet(data).size
+
+
+def test_show_cannot_write(folder: Path) -> None:
+    with pytest.raises(UserError, match="contact sheet cannot be written"):
+        show(open_dataset(str(folder)), folder / "cat" / "01.png" / "sheet.png")
+    with pytest.raises(UserError, match="contact sheet cannot be written"):
+        show(open_dataset(str(folder)), folder / "sheet.nonsense")
+
+
+def test_sheet_shows_training_pictures_enlarged(folder: Path) -> None:
+    data = open_dataset(str(folder))
+    sheet = np.asarray(contact_sheet(data, 4))
+    assert sheet.shape == (4 + 2 * 100, 4 + 2 * 100, 3)
+    first = data.images[data.rows["train"][0]]
+    assert (sheet[4:100:6, 4:100:6] == first).all()
+    assert (sheet[4:100, 4:100] == first.repeat(6, 0).repeat(6, 1)).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 19])
+def test_sheet_of_few_keeps_alpha(tmp_path: Path, paint: Callable[..., Path], n: int) -> None:
+    for i in range(n):
+        paint(tmp_path / f"{i}.png", (32, 16), bands=4)
+    sheet = contact_sheet(open_dataset(str(tmp_path), size="32x16"))
+    assert sheet.mode == "RGBA"
+    assert sheet.getpixel((0, 0)) == (0, 0, 0, 0)

@@ -1,0 +1,161 @@
+"""What is derived from data, budget and command."""
+
+import itertools
+
+import pytest
+import torch
+
+from ganvas import recipe
+from ganvas.config import Budget, Config, Facts, NetworkConfig, ObjectiveConfig, OptimiserConfig, TrainOptions
+from ganvas.errors import UserError
+from ganvas.models import build_network
+
+CONFIG = Config(NetworkConfig("a:G", {"width": 8}), NetworkConfig("a:D"), why={"batch": "the preset's"})
+
+
+def facts(width: int = 28, height: int = 28, channels: int = 1) -> Facts:
+    return Facts(1000, width, height, channels, Budget(seconds=600.0), "cpu")
+
+
+# -------------------------------------------------------------------------------------------------------- auto
+
+
+@pytest.mark.parametrize(("width", "height"), [(8, 8), (28, 28), (50, 37), (96, 64), (9, 256)])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_default_recipe_suits_every_shape(width, height, channels):
+    config = recipe.auto(facts(width, height, channels))
+    recipe.apply(TrainOptions("x"), config)
+    with torch.device("meta"):
+        generator = build_network(config.generator, "generator")
+        discriminator = build_network(config.discriminator, "discriminator")
+        images = generator(torch.randn(2, generator.config.z_dim))
+        assert images.shape == (2, channels, height, width)
+        assert discriminator(images).shape == (2,)
+
+
+def test_the_default_recipe_does_not_depend_on_anything_but_the_facts():
+    assert recipe.auto(facts()) == recipe.auto(facts())
+
+
+def test_every_reason_is_about_a_setting():
+    config = recipe.auto(facts())
+    sections = {"generator": config.generator.settings, "discriminator": config.discriminator.settings}
+    for name, reason in config.why.items():
+        section, _, key = name.partition(".")
+        assert hasattr(config, section), name
+        assert not key or key in sections.get(section, vars(getattr(config, section))), name
+        assert reason
+
+
+# ------------------------------------------------------------------------------------------------------- apply
+
+
+def test_without_options_the_preset_stands():
+    assert recipe.apply(TrainOptions("x"), CONFIG) == CONFIG
+
+
+def test_options_stand_over_the_preset_and_set_over_both():
+    options = TrainOptions(
+        "x", loss="hinge", batch=5, lr=0.5, gamma=0.0, seed=7, mirror=True, task="t:T", set=("batch=6", "generator.z=1")
+    )
+    made = recipe.apply(options, CONFIG)
+    assert (made.objective.loss, made.objective.gamma, made.objective.penalties) == ("hinge", 0.0, ("r1", "r2"))
+    assert (made.optimiser.lr, made.optimiser.beta2) == (0.5, CONFIG.optimiser.beta2)
+    assert (made.batch, made.seed, made.mirror, made.task) == (6, 7, True, "t:T")
+    assert made.generator.settings == {"width": 8, "z": 1}
+    assert {"objective", "objective.gamma", "optimiser.lr", "batch", "generator.z"} <= made.why.keys()
+    assert made.why["batch"] == "you set it"
+    assert CONFIG.why == {"batch": "the preset's"}
+
+
+def test_wasserstein_brings_its_penalty():
+    preset = CONFIG.replace(objective=ObjectiveConfig(gamma=0.3))
+    made = recipe.apply(TrainOptions("x", loss="wasserstein"), preset).objective
+    assert (made.penalties, made.gamma, made.fraction) == (("gradient-penalty",), 10.0, 1.0)
+    assert recipe.apply(TrainOptions("x", loss="wasserstein", gamma=2.0), CONFIG).objective.gamma == 2.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch": 0},
+        {"lr": 0.0},
+        {"lr": -1.0},
+        {"lr": float("nan")},
+        {"lr": float("inf")},
+        {"gamma": -0.1},
+        {"gamma": float("nan")},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"set": ("objective.fraction=2",)},
+        {"set": ("order=('discriminator', 'discriminator')",)},
+    ],
+    ids=str,
+)
+def test_values_that_no_training_could_use_are_refused(options):
+    with pytest.raises(UserError) as caught:
+        recipe.apply(TrainOptions("x", **options), CONFIG)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="_check: says nothing of these")
+@pytest.mark.parametrize(
+    "entry",
+    ["optimiser.warmup=-1", "optimiser.cooldown=2", "optimiser.cooldown=1e999", "optimiser.eps=-1"],
+)
+def test_schedules_that_cannot_be_are_refused(entry):
+    with pytest.raises(UserError):
+        recipe.apply(TrainOptions("x", set=(entry,)), CONFIG)
+
+
+# ----------------------------------------------------------------------------------------------------- lengths
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps"),
+    [
+        (Budget(steps=7), 7),
+        (Budget(images=64), 2),
+        (Budget(images=65), 3),
+        (Budget(images=1), 1),
+        (Budget(seconds=60.0), 150),  # (60 - 12) * 100 / 32
+        (Budget(seconds=12.0), 1),
+        (Budget(seconds=1.0), 1),
+    ],
+    ids=str,
+)
+def test_budgets_become_steps(budget, steps):
+    assert recipe.steps_of(budget, 32, 100.0, 12.0) == steps
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "every"),
+    [(None, 100, 10), (None, 101, 11), (None, 1, 1), ("500steps", 7, 500), ("1kimg", 7, 32), ("0.001kimg", 7, 1)],
+)
+def test_snapshots(text, steps, every):
+    assert recipe.snapshot_steps(text, 32, steps) == every
+
+
+@pytest.mark.parametrize("text", ["10m", "often", "0steps"])
+def test_snapshots_are_not_told_in_seconds(text):
+    with pytest.raises(UserError):
+        recipe.snapshot_steps(text, 32, 100)
+
+
+# ------------------------------------------------------------------------------------------------------- rates
+
+
+def test_without_schedules_the_rate_is_1():
+    assert {recipe.rate(OptimiserConfig(), p / 10) for p in range(11)} == {1.0}
+
+
+def test_the_rate_rises_stays_and_falls():
+    optimiser = OptimiserConfig(warmup=0.25, cooldown=0.5)
+    rates = [recipe.rate(optimiser, p) for p in (0, 0.125, 0.25, 0.4, 0.5, 0.75, 1)]
+    assert rates == [0, 0.5, 1, 1, 1, 0.5, 0]
+
+
+@pytest.mark.parametrize(("warmup", "cooldown"), [*itertools.product([0.0, 0.3, 1.0], repeat=2)])
+def test_the_rate_stays_between_0_and_1(warmup, cooldown):
+    optimiser = OptimiserConfig(warmup=warmup, cooldown=cooldown)
+    assert all(0 <= recipe.rate(optimiser, p / 100) <= 1 for p in range(101))
