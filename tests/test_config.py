@@ -108,9 +108,7 @@ def test_whole_numbers_become_floats_and_lists_tuples():
         ({}, "generator"),
     ],
 )
-def test_values_that_do_not_fit_are_named(values, told, request):
-    if values.get("order") == ["discriminator", "nobody"]:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="_fit: only the first item of a tuple is checked"))
+def test_values_that_do_not_fit_are_named(values, told):
     base = plain(CONFIG) if values and "generator" not in values else {"discriminator": plain(CONFIG)["discriminator"]}
     assert told in refused(lambda: build(Config, base | values, ""))
 
@@ -201,20 +199,19 @@ def test_settings_that_cannot_be_are_refused(entry, told):
 
 
 @pytest.mark.parametrize(
-    ("entry", "mend"),
+    "entry",
     [
-        ("why=3", "override: why is not a setting"),
-        ("batch={[]: 1}", "literal_eval raises TypeError"),
-        ("batch=" + "-" * 20_000 + "1", "literal_eval raises MemoryError or RecursionError"),
-        ("objective.penalties=('r1', 3)", "_fit: only the first item of a tuple is checked"),
-        ("batch=True", "_fit: True passes for 1"),
-        ("optimiser.lr=True", "_fit: True passes for 1.0"),
-        ("bat\nch", "override: the entry is not quoted"),
+        "why=3",
+        "batch={[]: 1}",
+        "batch=" + "-" * 20_000 + "1",
+        "objective.penalties=('r1', 3)",
+        "batch=True",
+        "optimiser.lr=True",
+        "bat\nch",
     ],
     ids=lambda text: ascii(text)[:24],
 )
-def test_settings_that_cannot_be_and_are_not_refused_yet(entry, mend, request):
-    request.applymarker(pytest.mark.xfail(strict=True, reason=mend))
+def test_settings_that_fit_no_type_are_refused(entry):
     refused(lambda: override(CONFIG, [entry]))
 
 
@@ -282,7 +279,6 @@ def test_what_is_no_budget_is_told_how_to_write_one(text):
     assert "write it like 90s, 10m, 2h, 200kimg or 5000steps" in refused(lambda: Budget.parse(text))
 
 
-@pytest.mark.xfail(strict=True, raises=OverflowError, reason="Budget.parse: a number without bounds becomes infinite")
 @pytest.mark.parametrize("unit", ["kimg", "steps", "h"])
 def test_a_budget_beyond_all_bounds_is_refused(unit):
     budget = "9" * 400 + unit
@@ -304,7 +300,6 @@ def test_what_is_no_pair_is_told_so(text):
     assert "is no grid; write it like 64 or 96x64" in refused(lambda: parse_pair(text, "grid"))
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="parse_pair: Python refuses to read 5000 digits")
 def test_a_pair_beyond_all_bounds_is_refused():
     refused(lambda: parse_pair("9" * 5000, "size"))
 

@@ -56,14 +56,12 @@ def test_paths_that_lead_nowhere_are_told_so_in_one_line(path):
         assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="find, find_network: TypeError of a relative import")
 @pytest.mark.parametrize("find_it", [find_loss, find_network])
 def test_relative_paths_are_told_so(find_it):
     with pytest.raises(UserError):
         find_it(".losses:hinge")
 
 
-@pytest.mark.xfail(strict=True, reason="find: what is found need not be callable")
 def test_a_loss_can_be_called():
     with pytest.raises(UserError):
         find_loss("math:pi")

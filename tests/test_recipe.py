@@ -98,7 +98,6 @@ def test_values_that_no_training_could_use_are_refused(options):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="_check: says nothing of these")
 @pytest.mark.parametrize(
     "entry",
     ["optimiser.warmup=-1", "optimiser.cooldown=2", "optimiser.cooldown=1e999", "optimiser.eps=-1"],

@@ -24,13 +24,14 @@ def save(folder: Path, state: State) -> Path:
         UserError: the disk is full or not writable; the checkpoints before are untouched.
     """
     about = {"step": state.step, "skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors().items()}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.tensors().items()}
     data = safetensors.torch.save(tensors, {"ganvas": json.dumps(about)})
     path = folder / f"{state.step:08d}-{_checksum(data)}.safetensors"
     try:
         folder.mkdir(exist_ok=True)
         atomic_write(path, data)
-        for old in found(folder)[KEPT:]:
+        kept = [old for old in found(folder) if old.name <= path.name][:KEPT]
+        for old in set(found(folder)) - set(kept):
             old.unlink()
     except OSError as error:
         raise UserError(f"could not save {path}: {error.strerror}; the checkpoints before it are untouched") from error
@@ -74,7 +75,10 @@ def read(folder: Path) -> bytes | None:
     """
     paths = found(folder)
     for path in paths:
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except OSError:  # a bad sector, say
+            data = b""
         if path.stem.split("-")[1] == _checksum(data):
             return data
         say(f"{path} is damaged (its checksum does not match); going back to the one before")

@@ -16,7 +16,7 @@ from functools import wraps
 from typing import Annotated, Any, Literal, ParamSpec, Self, TypeVar
 
 import tyro.conf
-from typeguard import TypeCheckError, check_type
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from ganvas.errors import UserError, nearest
 
@@ -282,8 +282,10 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
         value = tuple(value)
     if type(value) is int and float in origins and int not in origins:
         value = float(value)
+    if isinstance(value, bool) and bool not in origins and (int in origins or float in origins):
+        raise UserError(f"{where}={value!r} is not a number")
     try:
-        return check_type(value, hint)
+        return check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
     except TypeCheckError as error:
         name = getattr(hint, "__name__", str(hint)) if typing.get_origin(hint) is None else str(hint)
         raise UserError(f"{where}={value!r} is not of type {name}") from error
@@ -301,11 +303,13 @@ def override(config: Config, settings: Iterable[str]) -> Config:
     for entry in settings:
         path, equals, text = entry.partition("=")
         if not equals:
-            raise UserError(f"--set {entry} lacks a value; write it as {entry}=VALUE")
+            raise UserError(f"--set {entry!r} lacks a value; write it as NAME=VALUE")
         *sections, key = path.split(".")
+        if path.split(".")[0] == "why":
+            raise UserError("why holds the reasons; it is no setting")
         try:
             value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             value = text
         target: dict[str, Any] = plain
         for section in sections:
@@ -340,7 +344,7 @@ class Budget:
         Raises:
             UserError: anything else, or nothing at all.
         """
-        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+) ?(s|m|h|d|kimg|steps?)", text.strip().lower())
+        match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?|\.\d{1,12}) ?(s|m|h|d|kimg|steps?)", text.strip().lower())
         if not match or float(match[1]) == 0:
             raise UserError(f"{text!r} is no budget; write it like 90s, 10m, 2h, 200kimg or 5000steps")
         number, unit = float(match[1]), match[2]
@@ -362,10 +366,10 @@ def parse_pair(text: str, what: str, order: str = "width x height") -> tuple[int
     Raises:
         UserError: not one or two positive whole numbers.
     """
-    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", str(text).strip().lower())
+    match = re.fullmatch(r"(\d{1,9})(?:[x×](\d{1,9}))?", str(text).strip().lower())
     pair = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if min(pair) < 1:
-        raise UserError(f"{text!r} is no {what}; write it like 8 or 12x8 ({order})")
+        raise UserError(f"{text!r} is no {what}; write it like 64 or 96x64 ({order})")
     return pair
 
 

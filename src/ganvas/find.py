@@ -25,6 +25,9 @@ def find(name: str, known: dict[str, Any], what: str) -> Any:
             raise UserError(f"there is no {what} {name!r}{nearest(name, known)}")
         return known[name]
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(f"there is no {what} {name!r}: {error}") from error
+    if not callable(found):
+        raise UserError(f"{name!r} is no {what}")
+    return found

@@ -23,7 +23,7 @@ from ganvas.models import describe_network, find_network
 from ganvas.pictures import grid, near_square, save_png
 from ganvas.presets import find_preset, preset_size
 from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_in
-from ganvas.sample import Model, load, pick_device, render
+from ganvas.sample import Model, load, pick_device
 from ganvas.state import State
 from ganvas.training import loop, real_images, step
 from ganvas.watch import duration
@@ -183,7 +183,7 @@ def measure(
                 speeds[way].append((state.images - first) / (time.monotonic() - begin))
     torch.set_num_threads(threads)
     begin = time.monotonic()
-    list(render(Model(dict(states[ways[0]].average.named_children())), seeds=range(SAMPLES)))
+    states[ways[0]].task.sample(states[ways[0]].average, SAMPLES)
     return {way: sum(values) / len(values) for way, values in speeds.items()}, time.monotonic() - begin
 
 

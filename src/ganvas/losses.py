@@ -99,8 +99,8 @@ def r2(discriminate: Discriminate, real: Tensor, fake: Tensor) -> Tensor:
 
 def gradient_penalty(discriminate: Discriminate, real: Tensor, fake: Tensor) -> Tensor:
     """Squared distance of the gradient norm from 1, between real and fake (Gulrajani et al. 2017, eq. 3)."""
-    where = torch.rand(len(real), 1, 1, 1, device=real.device)
-    norm = (_gradient(discriminate, torch.lerp(real, fake, where)).square().sum(1) + 1e-12).sqrt()
+    where = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
+    norm = (_gradient(discriminate, torch.lerp(real, fake.to(real.dtype), where)).square().sum(1) + 1e-12).sqrt()
     return (norm - 1).square()
 
 

@@ -119,6 +119,12 @@ def _check(config: Config) -> None:
         "optimiser.beta1 and beta2 must lie between 0 and 1": all(
             0 <= beta < 1 for beta in (config.optimiser.beta1, config.optimiser.beta2)
         ),
+        "objective.fraction must be above 0 where there are penalties": config.objective.fraction > 0
+        or not config.objective.penalties,
+        "optimiser.warmup and cooldown must lie between 0 and 1": all(
+            0 <= share <= 1 for share in (config.optimiser.warmup, config.optimiser.cooldown)
+        ),
+        "optimiser.eps must be above 0": 0 < config.optimiser.eps < float("inf"),
         "ema_kimg must not be negative": config.ema_kimg >= 0,
         "the seed must not be negative": 0 <= config.seed < 2**63,
         "order must name each player once": sorted(config.order) == ["discriminator", "generator"],

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import numpy as np
 
 from ganvas import checkpoint
 from ganvas.config import Config, TrainOptions, build
@@ -30,7 +29,6 @@ from ganvas.files import atomic_file, atomic_write, tell_unwritable
 from ganvas.modelfile import save_model
 from ganvas.models import describe_network
 from ganvas.pictures import grid, near_square, save_png
-from ganvas.sample import Model, render
 from ganvas.state import State
 
 ELSEWHERE = ("out", "resume", "new", "extend", "dry_run", "workers", "skip_bad", "data", "trust")
@@ -99,7 +97,7 @@ class Run:
     def snapshot(self, state: State) -> None:
         """Draw the pictures of fixed seeds and write the portable model, both from the averaged weights."""
         networks = dict(state.average.named_children())
-        images = np.concatenate(list(render(Model(networks), seeds=range(SAMPLES))))
+        images = state.task.sample(state.average, SAMPLES)
         about = {"task": self.plan.config.task, "data": self.plan.data, "images": state.images}
         specs = {name: describe_network(network) for name, network in networks.items()}
         with tell_unwritable(self.folder):
@@ -112,8 +110,9 @@ class Run:
             unfinished.unlink()
         path = self.folder / "stats.jsonl"
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-            atomic_write(path, "".join(line + "\n" for line in lines).encode())
+            lines = [line for line in path.read_text(errors="replace").splitlines() if _step_of(line) <= step]
+            with tell_unwritable(self.folder):
+                atomic_write(path, "".join(line + "\n" for line in lines).encode())
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -137,7 +136,7 @@ class Run:
     def sign_of_life(self) -> None:
         """Say who trains, and when this was last true."""
         about = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
-        with atomic_file(self.folder / "alive.json", sync=False) as file:
+        with tell_unwritable(self.folder), atomic_file(self.folder / "alive.json", sync=False) as file:
             file.write(json.dumps(about).encode())
 
     def _holder(self) -> str:
@@ -152,7 +151,7 @@ class Run:
 def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return float("inf")
 
 
@@ -191,6 +190,8 @@ def new_folder(out: Path, name: str | None, default: str) -> Path:
     Raises:
         UserError: it exists already, or cannot be made.
     """
+    if name is not None and (Path(name).name != name or "\0" in name):
+        raise UserError(f"--name {name!r} is no name for a folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
         while True:

@@ -20,7 +20,7 @@ from ganvas.tasks.base import Batch, Scores, Task
 from ganvas.watch import Meter, describe, scalars, stop_signals
 
 MOST_SKIPPED = 20
-"""Non-finite turns in a row that end the run."""
+"""Steps in a row, in which a turn was not finite, that end the run."""
 EMA_RAMP = 0.05
 """The average's half-life is at most this share of the images seen (Karras et al. 2020, "Training GANs with limited
 data", section A)."""
@@ -59,21 +59,19 @@ def turn(state: State, player: Player, batch: Batch, precision: str) -> dict[str
     mine, theirs = state.task.networks[player], state.task.networks[other(player)]
     mine.requires_grad_(True)
     theirs.requires_grad_(False)
-    with (
-        frozen_buffers(theirs),
-        torch.autocast(state.device.type, torch.bfloat16, enabled=precision == "bf16"),
-    ):
-        loss, logs = objective(state.task, player, batch, state.config)
-    state.optimisers[player].zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    before = [buffer.clone() for buffer in mine.buffers()]
+    with frozen_buffers(theirs):
+        with torch.autocast(state.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss, logs = objective(state.task, player, batch, state.config)
+        state.optimisers[player].zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.get_total_norm([p.grad for p in mine.parameters() if p.grad is not None])
-    if not bool(norm.isfinite()):
-        state.skipped += 1
-        state.skipped_in_a_row += 1
-        return {}
-    state.skipped_in_a_row = 0
-    state.optimisers[player].step()
-    return logs
+    if bool(norm.isfinite()):
+        state.optimisers[player].step()
+        return logs
+    state.skipped += 1
+    restore(mine, before)
+    return {}
 
 
 def step(state: State, real: Tensor, rate: float, precision: str) -> dict[str, Tensor]:
@@ -86,18 +84,20 @@ def step(state: State, real: Tensor, rate: float, precision: str) -> dict[str, T
         precision: "fp32" or "bf16".
 
     Raises:
-        UserError: too many turns in a row with losses or gradients that are not finite.
+        UserError: too many steps in a row with losses or gradients that are not finite.
     """
     logs: dict[str, Tensor] = {}
+    skipped = state.skipped
     for player in state.config.order:
         random = seeded(state.config.seed, state.step, player)
         batch = {"image": real} | {k: v.to(state.device) for k, v in state.task.draw(len(real), random).items()}
         for group in state.optimisers[player].param_groups:
             group["lr"] = state.config.optimiser.lr * rate
         logs |= turn(state, player, batch, precision)
+    state.skipped_in_a_row = 0 if state.skipped == skipped else state.skipped_in_a_row + 1
     if state.skipped_in_a_row >= MOST_SKIPPED:
         raise UserError(
-            f"{MOST_SKIPPED} updates in a row were not finite numbers, so training stopped at step {state.step}; "
+            f"{MOST_SKIPPED} steps in a row had losses that are not finite, so training stopped at step {state.step}; "
             "try a smaller --lr, a larger --gamma, or --precision fp32"
         )
     state.step += 1
@@ -125,8 +125,14 @@ def frozen_buffers(networks: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for buffer, value in zip(networks.buffers(), kept, strict=True):
-            buffer.copy_(value)
+        restore(networks, kept)
+
+
+@torch.no_grad()
+def restore(networks: nn.Module, buffers: list[Tensor]) -> None:
+    """Put buffers back to what they were."""
+    for buffer, value in zip(networks.buffers(), buffers, strict=True):
+        buffer.copy_(value)
 
 
 def other(player: Player) -> Player:

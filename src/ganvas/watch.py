@@ -28,7 +28,7 @@ class Meter:
     def add(self, logs: dict[str, Tensor]) -> None:
         """Take in a step's figures."""
         for name, value in logs.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value.double()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.float()
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def read(self) -> dict[str, Any]:

@@ -242,9 +242,7 @@ def test_a_missing_setting_is_told(kind):
         {"widths": (0,)},
         {"width": 0},
         {"channels": 0},
-        pytest.param(
-            {"z_dim": 0}, marks=pytest.mark.xfail(strict=True, reason="GeneratorConfig: z_dim is not checked")
-        ),
+        {"z_dim": 0},
         {"blocks": 0},
         {"blocks": -1},
         {"patch": 0},

@@ -31,7 +31,7 @@ def find_network(name: str, *, trust: bool = True) -> type[nn.Module]:
         raise UserError(f"the model asks for code from {name}; allow it with --trust if you know where it is from")
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, TypeError) as error:
         raise UserError(f"there is no network {name!r}: {error}") from error
     kinds = {k: v for k, v in vars(module).items() if isinstance(v, type) and issubclass(v, nn.Module)}
     if class_name not in kinds:

@@ -50,6 +50,11 @@ class GeneratorConfig(DiscriminatorConfig):
 
     z_dim: int = 64
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.z_dim < 1:
+            raise UserError("z_dim is at least 1")
+
 
 class Generator(nn.Module):
     """Noise to images."""

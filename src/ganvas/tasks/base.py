@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ganvas.config import Config, Player
+from ganvas.pictures import Pixels
+from ganvas.sample import Model, render
 
 Batch = dict[str, Tensor]
 """Named tensors of N rows each: `image` [N, C, H, W] in [-1, 1], and what the task draws (`z`)."""
@@ -70,6 +73,14 @@ class Task(ABC):
     @abstractmethod
     def pairs(self, player: Player, batch: Batch) -> dict[str, Pair]:
         """Return what is compared when `player` learns."""
+
+    def sample(self, networks: nn.ModuleDict, n: int) -> Pixels:
+        """Draw a snapshot's pictures with the generator player's (averaged) networks, always of the same seeds.
+
+        Returns:
+            uint8 [n, H, W, C]; 4 channels are premultiplied.
+        """
+        return np.concatenate(list(render(Model(dict(networks.named_children())), seeds=range(n))))
 
     def extras(
         self, player: Player, batch: Batch, pairs: Mapping[str, Pair], scores: Mapping[str, Scores]

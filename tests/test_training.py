@@ -295,9 +295,6 @@ def test_batch_norm_of_the_generator_moves_once_a_step():
     )
 
 
-@pytest.mark.xfail(
-    strict=True, raises=RuntimeError, reason="turn: buffers are put back before backward, which needs them"
-)
 def test_a_discriminator_may_have_batch_norm():
     state = make_state(discriminator=NetworkConfig(f"{__name__}:Disc", {"norm": True}))
     turn(state, "discriminator", batch_for(state, "discriminator"), "fp32")
@@ -318,7 +315,6 @@ def test_bf16_learns_with_weights_in_full_precision():
     torch.testing.assert_close(logs["discriminator/image"], exact["discriminator/image"], rtol=0.05, atol=0.05)
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="gradient_penalty: lerp wants one dtype")
 def test_bf16_learns_with_the_gradient_penalty():
     state = make_state(objective=ObjectiveConfig("wasserstein", ("gradient-penalty",), fraction=1.0))
     step(state, images(), 1.0, "bf16")
@@ -354,11 +350,11 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(player):
 @pytest.mark.parametrize("real", [math.nan, math.inf])
 def test_training_ends_after_too_many_skipped_updates_in_a_row(real):
     state = make_state()
-    for expected in range(1, MOST_SKIPPED // 2):
+    for expected in range(1, MOST_SKIPPED):
         step(state, torch.full((4, 2, 4, 4), real), 1.0, "fp32")
-        assert (state.step, state.skipped, state.skipped_in_a_row) == (expected, 2 * expected, 2 * expected)
+        assert (state.step, state.skipped, state.skipped_in_a_row) == (expected, 2 * expected, expected)
     assert all(p.isfinite().all() for p in state.task.networks["discriminator"].parameters())
-    with pytest.raises(UserError, match=f"stopped at step {MOST_SKIPPED // 2 - 1}") as caught:
+    with pytest.raises(UserError, match=f"stopped at step {MOST_SKIPPED - 1}") as caught:
         step(state, torch.full((4, 2, 4, 4), real), 1.0, "fp32")
     assert len(str(caught.value).splitlines()) == 1
 
@@ -370,11 +366,6 @@ def test_a_sound_step_forgives_the_skipped_ones():
     assert (state.skipped, state.skipped_in_a_row, state.step) == (2 * MOST_SKIPPED, 0, 2 * MOST_SKIPPED)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=pytest.fail.Exception,
-    reason="turn: the other player's sound turns set skipped_in_a_row back to 0",
-)
 @either_player
 def test_training_ends_when_only_one_player_cannot_learn(player):
     state = make_state()
@@ -384,7 +375,6 @@ def test_training_ends_when_only_one_player_cannot_learn(player):
             step(state, images(), 1.0, "fp32")
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="turn: a skipped update leaves its batch-norm statistics")
 def test_a_skipped_update_leaves_no_trace_in_batch_norm():
     state = make_state()
     batch = batch_for(state, "generator")
