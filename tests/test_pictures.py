@@ -9,6 +9,7 @@ from PIL import Image, ImageSequence
 from ganvas import pictures
 from ganvas.errors import UserError
 from ganvas.files import atomic_write, tell_unwritable
+from ganvas.pictures import GAP
 
 
 def ramp(n: int, height: int, width: int, channels: int) -> np.ndarray:
@@ -57,17 +58,17 @@ def test_near_square(n, shape):
 def test_grid_enlarges_small_pictures_and_leaves_missing_cells_blank():
     images = ramp(3, 28, 28, 1)
     picture = np.asarray(pictures.grid(images, 2))
-    assert picture.shape == (2 * 84 + 2, 2 * 84 + 2)
+    assert picture.shape == (2 * 84 + GAP, 2 * 84 + GAP)
     assert np.array_equal(picture[:84:3, :84:3], images[0, ..., 0])
-    assert np.array_equal(picture[2:84:3, 86 + 1 :: 3], images[1, ..., 0])
-    assert (picture[86:, 86:] == 255).all()
-    assert (picture[84:86] == 255).all()
+    assert np.array_equal(picture[2:84:3, 84 + GAP + 1 :: 3], images[1, ..., 0])
+    assert (picture[84 + GAP :, 84 + GAP :] == 255).all()
+    assert (picture[84 : 84 + GAP] == 255).all()
 
 
 def test_grid_is_transparent_where_there_is_nothing_and_leaves_out_what_finds_no_cell():
     images = np.full((3, 64, 64, 4), 255, np.uint8)
     assert np.asarray(pictures.grid(images, 2, 2))[-1, -1].tolist() == [0, 0, 0, 0]
-    assert pictures.grid(images, 1, 2).size == (64, 130)
+    assert pictures.grid(images, 1, 2).size == (64, 128 + GAP)
 
 
 def test_a_monstrous_grid_is_refused():

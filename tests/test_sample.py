@@ -18,6 +18,7 @@ from ganvas import sample
 from ganvas.config import NetworkConfig
 from ganvas.errors import UserError
 from ganvas.modelfile import save_model
+from ganvas.pictures import GAP
 from ganvas.sample import Model, generate, interpolate, latent, load, pick_device, render, walk
 
 
@@ -250,12 +251,12 @@ def test_generate_into_a_folder_with_seeds_grid_and_truncation(run, tmp_path, ca
     names = [f"seed{seed:06d}.png" for seed in (3, 7, 20, 21)]
     assert sorted(p.name for p in out.iterdir()) == ["grid.png", "manifest.json", "mine.txt", *names]
     with Image.open(out / "grid.png") as grid:
-        assert grid.size == (3 * 66 + 4, 2 * 55 + 2)
-        assert grid.getpixel((201, 111)) == (255, 255, 255)
+        assert grid.size == (3 * 66 + 2 * GAP, 2 * 55 + GAP)
+        assert grid.getpixel((3 * 66, 2 * 55)) == (255, 255, 255)
     assert "scaled by the truncation 0.5" in capsys.readouterr().err
     generate(model, out=str(out), n=5, grid="2x1")
     with Image.open(out / "grid.png") as grid:
-        assert grid.size == (2 * 66 + 2, 55)
+        assert grid.size == (2 * 66 + GAP, 55)
 
 
 def test_generate_with_transparency_writes_straight_rgba(tmp_path):
@@ -357,11 +358,11 @@ def test_walks_side_by_side_pass_through_other_seeds(run, tmp_path):
     path = interpolate(str(run), out=str(tmp_path / "walk.png"), seeds="4,6", frames=3, grid="2x1")
     with Image.open(path) as image:
         strip = np.asarray(image).astype(int)
-    cell = 2 * 66 + 2
-    assert strip.shape == (2 * 55 + 2, 3 * cell + 4, 3)
+    cell = 2 * 66 + GAP
+    assert strip.shape == (2 * 55 + GAP, 3 * cell + 2 * GAP, 3)
     for row, seed in enumerate((4, 6)):
         for column, offset in enumerate((0, 3)):
-            corner = strip[row * 57 : row * 57 + 55 : 11, column * 68 : column * 68 + 66 : 11]
+            corner = strip[row * (55 + GAP) :, column * (66 + GAP) :][:55:11, :66:11]
             assert np.abs(corner - load(run).generate(seed=seed + offset)[0]).max() <= 1
 
 

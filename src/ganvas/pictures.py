@@ -9,33 +9,35 @@ import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
 from ganvas.errors import UserError
 from ganvas.files import atomic_file
 
+if TYPE_CHECKING:
+    import torch
+
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 COMFORT = 64
 """The longer side, in pixels, from which on a picture in a grid is shown as it is."""
-GAP = 2
+GAP = 6
 """Pixels between the pictures of a grid."""
 LARGEST = 2**28
 """Pixels of the largest grid."""
 
 
-def to_uint8(images: torch.Tensor) -> Pixels:
+def to_uint8(images: "torch.Tensor") -> Pixels:
     """Map images [N, C, H, W] in [-1, 1] to [N, H, W, C] in 0 to 255.
 
     The inverse of `x / 127.5 - 1`, rounded to the nearest and clamped; NaN must not come here.
     """
     levels = images.detach().float().add(1).mul(127.5).round().clamp(0, 255)
-    return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return levels.byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def straight(images: Pixels) -> Pixels:

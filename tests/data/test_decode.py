@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganvas.data.decode import decode, to_channels, to_picture
+from ganvas.data.decode import decode, to_channels
+from ganvas.pictures import to_pil
 
 
 def file_of(image: Image.Image, kind: str = "png", **how: Any) -> bytes:
@@ -35,7 +36,7 @@ def test_rgb_and_grey_are_exact(colours: np.ndarray) -> None:
 def test_rgba_is_premultiplied_and_comes_back_straight() -> None:
     pixels = rgba(Image.new("RGBA", (8, 8), (200, 100, 50, 128)))
     assert pixels[0, 0].tolist() == [100, 50, 25, 128]
-    back = to_picture(pixels).getpixel((0, 0))
+    back = to_pil(pixels).getpixel((0, 0))
     assert np.abs(np.subtract(back, (200, 100, 50, 128))).max() <= 1
     assert to_channels(pixels, 3)[0, 0].tolist() == [227, 177, 152]  # on white
 

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from ganvas import UserError, open_dataset
-from ganvas.data.pixels import to_bytes, to_float
+from ganvas.data.pixels import to_float
+from ganvas.pictures import to_uint8
 
 Paint = Callable[..., Path]
 
@@ -57,15 +58,15 @@ def test_batch(folder: Path) -> None:
     assert batch.is_contiguous(memory_format=torch.channels_last)
     expected = data.images[[5, 2, 5]].transpose(0, 3, 1, 2) / 127.5 - 1
     assert np.abs(batch.numpy() - expected).max() < 1e-6
-    assert (to_bytes(batch) == data.images[[5, 2, 5]]).all()
+    assert (to_uint8(batch) == data.images[[5, 2, 5]]).all()
 
 
 def test_all_bytes_come_back() -> None:
     every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     floats = to_float(every)
     assert (float(floats.min()), float(floats.max())) == (-1, 1)
-    assert (to_bytes(floats) == every).all()
-    assert to_bytes(torch.full((1, 1, 1, 1), 7.0)).item() == 255
+    assert (to_uint8(floats) == every).all()
+    assert to_uint8(torch.full((1, 1, 1, 1), 7.0)).item() == 255
 
 
 @pytest.mark.parametrize("inside", ["", "pets/"])

@@ -2,7 +2,6 @@
 
 from ganvas.data.cache import clean_cache
 from ganvas.data.dataset import Dataset, load_dataset, open_dataset
-from ganvas.data.decode import to_picture
 from ganvas.data.sampler import rows_at
 from ganvas.data.sheet import contact_sheet, show
 
@@ -14,5 +13,4 @@ __all__ = [
     "open_dataset",
     "rows_at",
     "show",
-    "to_picture",
 ]

@@ -84,14 +84,6 @@ def to_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
     return ((luma + 32768) >> 16).astype(np.uint8)[..., None]
 
 
-def to_picture(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Return [H, W, C] of the cache as a picture: L, RGB, or RGBA with straight alpha."""
-    height, width, channels = pixels.shape
-    mode = {1: "L", 3: "RGB", 4: "RGBa"}[channels]
-    image = Image.frombytes(mode, (width, height), np.ascontiguousarray(pixels).tobytes())
-    return image.convert("RGBA") if channels == 4 else image
-
-
 def area_lost(width: int, height: int, target: tuple[int, int]) -> float:
     """Return the share (0..1) of a picture's area that cropping to the target's aspect cuts off."""
     ratio = (width * target[1]) / (height * target[0])

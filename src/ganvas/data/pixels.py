@@ -1,4 +1,4 @@
-"""Bytes to the networks' numbers and back; the only file of this room that needs torch."""
+"""Bytes to the networks' numbers; the only file of this room that needs torch."""
 
 import numpy as np
 import torch
@@ -9,10 +9,3 @@ def to_float(pixels: NDArray[np.uint8]) -> torch.Tensor:
     """Turn uint8 [N, H, W, C] into float32 [N, C, H, W] in [-1, 1], channels_last: x / 127.5 - 1."""
     nchw = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     return nchw.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
-
-
-def to_bytes(images: torch.Tensor) -> NDArray[np.uint8]:
-    """Turn [N, C, H, W] in [-1, 1] into uint8 [N, H, W, C], rounded and clipped; inverts `to_float`."""
-    scaled = images.detach().to("cpu", torch.float32).add(1).mul(127.5).round().clamp(0, 255)
-    array: NDArray[np.uint8] = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    return array

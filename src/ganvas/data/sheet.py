@@ -12,11 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ganvas.data.dataset import Dataset
-from ganvas.data.decode import to_picture
 from ganvas.errors import UserError
-
-_TILE = 96  # px, about
-_GAP = 4  # px
+from ganvas.pictures import grid
 
 
 def show(dataset: Dataset, out: str | Path | None = None) -> Path:
@@ -50,15 +47,7 @@ def contact_sheet(dataset: Dataset, count: int = 64) -> Image.Image:
     """
     rows = _spread(dataset, count)
     across = int(np.ceil(np.sqrt(len(rows) * dataset.height / dataset.width)))
-    down = -(-len(rows) // across)
-    scale = max(1, round(_TILE / max(dataset.width, dataset.height)))
-    wide, high = dataset.width * scale + _GAP, dataset.height * scale + _GAP
-    mode, ground = {1: ("L", "white"), 3: ("RGB", "white"), 4: ("RGBA", "#00000000")}[dataset.channels]
-    sheet = Image.new(mode, (across * wide + _GAP, down * high + _GAP), ground)
-    for i, row in enumerate(rows):
-        picture = to_picture(dataset.images[row]).resize((wide - _GAP, high - _GAP), Image.Resampling.NEAREST)
-        sheet.paste(picture, (_GAP + i % across * wide, _GAP + i // across * high))
-    return sheet
+    return grid(dataset.images[rows], across)
 
 
 def _spread(dataset: Dataset, count: int) -> NDArray[np.int64]:
