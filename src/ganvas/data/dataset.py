@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ganvas.config import DataOptions, takes
 from ganvas.console import say
-from ganvas.data import build, cache, sources
+from ganvas.data import build, cache, named, sources
 from ganvas.data.build import Summary
 from ganvas.data.labels import PARTS
+from ganvas.errors import UserError, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +81,7 @@ def load_dataset(options: DataOptions) -> Dataset:
         UserError: as there.
     """
     recipe = build.recipe(options)
-    source = sources.find(str(options.data))
+    source = _find(str(options.data))
     content = cache.recall(source.stamp)
     if content is None:
         content = source.listing().content()
@@ -99,6 +100,16 @@ def load_dataset(options: DataOptions) -> Dataset:
     summary = dataset.summary
     build.judge(summary.unreadable, summary.bad, summary.files, options.skip_bad)
     return dataset
+
+
+def _find(data: str) -> sources.Source:
+    """Recognise DATA; a path that exists wins over the set of that name."""
+    path = Path(data).expanduser()
+    if data and path.exists():
+        return sources.at(path)
+    if data in named.SETS:
+        return named.find(data)
+    raise UserError(f"there is no file, folder or named set {data!r}{nearest(data, named.SETS)}")
 
 
 def _load(source: sources.Source, key: str) -> Dataset | None:

@@ -20,7 +20,7 @@ from ganvas.console import progress
 from ganvas.data import idx
 from ganvas.data.decode import ENDINGS, Raw
 from ganvas.data.labels import Tree, arrange
-from ganvas.errors import UserError, nearest
+from ganvas.errors import UserError
 
 LARGEST = 1 << 30  # bytes of one file
 
@@ -59,19 +59,12 @@ class Source:
     """As the listing's, if it is known already."""
 
 
-def find(data: str) -> Source:
-    """Recognise DATA; a path that exists wins over the set of that name.
+def at(path: Path) -> Source:
+    """Recognise a folder, a zip or an idx file that exists.
 
     Raises:
-        UserError: no such path or set, or nothing in it that could be used.
+        UserError: it is none of these, or nothing in it could be used.
     """
-    from ganvas.data import named
-
-    path = Path(data).expanduser()
-    if not data or not path.exists():
-        if data in named.SETS:
-            return named.find(data)
-        raise UserError(f"there is no file, folder or named set {data!r}{nearest(data, named.SETS)}")
     path = path.resolve()
     if path.is_dir():
         return _folder(path)
