@@ -1,7 +1,9 @@
 """What happens around the loop: find or make the run, measure the machine, settle the plan, and say what next."""
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -72,7 +74,8 @@ def train(options: TrainOptions) -> Model | None:
         if run.finished and extension is None:
             say(f"{run.folder} is finished; give --extend 10m to go on with it, or --new to start another")
         else:
-            go_on(run, extension, dataset, options)
+            with threads(run.plan.threads):
+                go_on(run, extension, dataset, options)
     return load(run.folder, weights="last", device=options.device, trust=True)
 
 
@@ -129,7 +132,6 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
     say(f"measuring how fast this machine trains ({device.type}) ...")
     speeds, drawing = measure(config, options.precision, budget, device, dataset)
     fastest = max(speeds, key=lambda way: speeds[way])
-    precision, threads = fastest
     reason = ", ".join(f"{name} on {n} threads {speed:.0f} images/s" for (name, n), speed in speeds.items())
     config = config.replace(why=config.why | {"precision": reason})
     elsewhere = time.monotonic() - started + (recipe.SNAPSHOTS + 1) * drawing
@@ -145,9 +147,9 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
             "images": {part: len(rows) for part, rows in dataset.rows.items()},
         },
         config=config,
-        precision=precision,
+        precision=fastest[0],
         device=device.type,
-        threads=threads,
+        threads=fastest[1],
         images_per_second=round(speeds[fastest], 1),
         snap=recipe.snapshot_steps(options.snap, config.batch, steps),
         log=max(1, round(LOG_SECONDS * speeds[fastest] / config.batch)),
@@ -166,25 +168,35 @@ def measure(
     """
     share, least, most = PROBE
     seconds = min(most, max(least, share * (budget.seconds or 0)))
-    threads = torch.get_num_threads()
+    cores = torch.get_num_threads()
     names = ["fp32", "bf16"] if precision == "auto" and device.type != "mps" else [precision.replace("auto", "fp32")]
-    ways = [(name, n) for name in names for n in sorted({threads, 1} if device.type == "cpu" else {threads})]
+    ways = [(name, n) for name in names for n in sorted({cores, 1} if device.type == "cpu" else {cores})]
     states = {way: State(config, device) for way in ways}
     speeds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
     for turn in range(3):
         for way, state in states.items():
-            torch.set_num_threads(way[1])
             begin, first = time.monotonic(), state.images
-            while state.images == first or (turn and time.monotonic() - begin < seconds / 2):
-                step(state, real_images(dataset, state), 1.0, way[0])
+            with threads(way[1]):
+                while state.images == first or (turn and time.monotonic() - begin < seconds / 2):
+                    step(state, real_images(dataset, state), 1.0, way[0])
             if device.type == "cuda":
                 torch.cuda.synchronize()
             if turn:  # the first is for warming up
                 speeds[way].append((state.images - first) / (time.monotonic() - begin))
-    torch.set_num_threads(threads)
     begin = time.monotonic()
     states[ways[0]].task.sample(states[ways[0]].average, SAMPLES)
     return {way: sum(values) / len(values) for way, values in speeds.items()}, time.monotonic() - begin
+
+
+@contextlib.contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute with so many threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOptions) -> None:
@@ -195,7 +207,6 @@ def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOp
         run = Run(run.folder, plan)
         run.write_plan()
     begin = time.monotonic()
-    torch.set_num_threads(run.plan.threads)
     state = State(run.plan.config, pick_device(run.plan.device))
     if checkpoint.load(run.folder / "checkpoint", state):
         say(f"going on with {run.folder} from step {state.step} of {run.plan.steps}")
