@@ -132,7 +132,7 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
     say(f"measuring how fast this machine trains ({device.type}) ...")
     speeds, drawing = measure(config, options.precision, budget, device, dataset)
     fastest = max(speeds, key=lambda way: speeds[way])
-    reason = ", ".join(f"{name} on {n} threads {speed:.0f} images/s" for (name, n), speed in speeds.items())
+    reason = ", ".join(f"{name} on {n} thread(s) {speed:.0f} images/s" for (name, n), speed in speeds.items())
     config = config.replace(why=config.why | {"precision": reason})
     elsewhere = time.monotonic() - started + (recipe.SNAPSHOTS + 1) * drawing
     steps = recipe.steps_of(budget, config.batch, speeds[fastest], elsewhere)
@@ -286,7 +286,7 @@ def tell(plan: Plan, dataset: Dataset, everything: bool) -> None:
         "data": f"{dataset.name}: {parts}, {dataset.width}x{dataset.height}",
         "channels": dataset.channels,
         "steps": f"{plan.steps} ({kimg:.0f} kimg)",
-        "precision": f"{plan.precision} on {plan.device}, {plan.threads} threads",
+        "precision": f"{plan.precision} on {plan.device}, {plan.threads} thread(s)",
         **flat(asdict(plan.config)),
     }
     why = {**dataset.why, "data": dataset.why["size"], "steps": f"budget {plan.options['budget']}"}
