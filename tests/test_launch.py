@@ -195,6 +195,32 @@ def test_init_takes_over_the_weights(pictures: Path, tmp_path: Path) -> None:
             assert begun[name].equal(value), name
 
 
+def test_a_run_whose_checkpoints_are_gone_or_damaged_is_never_begun_anew(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = command(pictures, tmp_path, "--budget", "4steps")
+    assert main(args) == 0
+    run = only_run(tmp_path)
+    model = (run / "model.safetensors").read_bytes()
+    for path in (run / "checkpoint").iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    for _ in range(2):
+        assert main([*args, "--extend", "2steps"]) == 2
+        assert "is sound" in capsys.readouterr().err
+    for path in (run / "checkpoint").iterdir():
+        path.unlink()
+    assert main(args) == 2
+    assert "are gone" in capsys.readouterr().err
+    assert (run / "model.safetensors").read_bytes() == model
+
+
+def test_every_setting_is_in_the_plan(pictures: Path, tmp_path: Path) -> None:
+    assert main(command(pictures, tmp_path, "--budget", "1steps")) == 0
+    plan = json.loads((only_run(tmp_path) / "config.json").read_text())
+    assert plan["config"]["generator"]["settings"]["z_dim"] == 64
+    assert plan["config"]["why"]["generator.widths"] == "you set it"
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -204,6 +230,11 @@ def test_init_takes_over_the_weights(pictures: Path, tmp_path: Path) -> None:
         (["--budget", "soon"], "budget"),
         (["--snap", "10s"], "--snap"),
         (["--set", "generator.widht=3"], "width"),
+        (["--set", "generator.width=16"], "generator.width follows from the data"),
+        (["--set", "discriminator.channels=1"], "discriminator.channels follows from the data"),
+        (["--new", "--extend", "3steps"], "contradict"),
+        (["--name", ".."], "no name"),
+        (["--batch", "100000000000"], "batch"),
         (["--set", "optimiser.lr=fast"], "optimiser.lr"),
         (["--lr", "-1"], "learning rate"),
         (["--batch", "0"], "batch"),

@@ -125,6 +125,7 @@ HEADERS = {
     "an impossible width": asks_for(f"{__name__}:Toy", width=10**30),
     "a negative width": asks_for(f"{__name__}:Toy", width=-1),
     "endless blocks": asks_for(f"{__name__}:Toy", blocks=10**9),
+    "monstrous widths": asks_for("r3gan:Generator", channels=1, width=8, height=8, widths=[999_999_999_989], plain=0),
     "a monstrous hidden buffer": asks_for(f"{__name__}:Toy", hidden=10**11),
 }
 
@@ -225,3 +226,41 @@ def test_find_model(tmp_path):
         find_model(tmp_path / "001-digts")
     with pytest.raises(UserError, match="there is no run or model"):
         find_model(tmp_path / "no" / "where")
+    for path in (tmp_path / "file" / "x", Path("/dev/null")):
+        with pytest.raises(UserError, match="there is no run or model"):
+            find_model(path)
+
+
+def test_find_model_names_few_neighbours(tmp_path):
+    for index in range(40):
+        (tmp_path / f"{index:03d}-digits").mkdir()
+    with pytest.raises(UserError) as caught:
+        find_model(tmp_path / "zzzzzz")
+    assert str(caught.value).count("-digits") == 5
+    with pytest.raises(UserError, match="did you mean '007-digits'"):
+        find_model(tmp_path / "007-digts")
+
+
+def test_find_model_says_what_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path / ("a" * 300), tmp_path / "a\0b", tmp_path / "loop"):
+        with pytest.raises(UserError, match="cannot read"):
+            find_model(path)
+
+    def refuse(path: Path, **_) -> None:  # tests may run as root, whom no permission keeps out
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*run: Permission denied"):
+        find_model(tmp_path / "run")
+
+
+def test_a_locked_model_is_not_called_damaged(path, monkeypatch):
+    save(path)
+
+    def refuse(path: Path, *_, **__) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"it cannot be read \(Permission denied\)"):
+        load_networks(path)

@@ -114,6 +114,13 @@ def test_gif_repeats_and_keeps_its_rate(tmp_path, channels):
         assert np.array_equal(image[opaque][:, :3], colours[opaque])
 
 
+@pytest.mark.parametrize(("ending", "fastest"), [("gif", 50), ("mp4", 1000)])
+def test_the_fastest_film_is_told(tmp_path, ending, fastest):
+    pictures.check_film(tmp_path / f"a.{ending}", fastest)
+    with pytest.raises(UserError, match=f"ask for 1 to {fastest}$"):
+        pictures.check_film(tmp_path / f"a.{ending}", fastest + 1)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_mp4_of_odd_sides_on_white(tmp_path, channels):
     frames = np.zeros((3, 33, 45, channels), np.uint8)

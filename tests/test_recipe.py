@@ -63,7 +63,7 @@ def test_options_stand_over_the_preset_and_set_over_both():
     assert (made.optimiser.lr, made.optimiser.beta2) == (0.5, CONFIG.optimiser.beta2)
     assert (made.batch, made.seed, made.mirror, made.task) == (6, 7, True, "t:T")
     assert made.generator.settings == {"width": 8, "z": 1}
-    assert {"objective", "objective.gamma", "optimiser.lr", "batch", "generator.z"} <= made.why.keys()
+    assert {"objective.loss", "objective.gamma", "optimiser.lr", "batch", "generator.z"} <= made.why.keys()
     assert made.why["batch"] == "you set it"
     assert CONFIG.why == {"batch": "the preset's"}
 

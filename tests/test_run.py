@@ -91,7 +91,7 @@ def test_a_folder_without_a_plan_is_no_run(tmp_path):
         open_run(tmp_path / "nowhere")
 
 
-def test_runs_are_listed_oldest_first_and_nothing_else(tmp_path):
+def test_runs_are_listed_oldest_first_and_nothing_else(tmp_path, capsys):
     assert runs_in(tmp_path / "nowhere") == []
     for name in ("00010-b", "00002-a"):
         (tmp_path / name).mkdir()
@@ -100,7 +100,9 @@ def test_runs_are_listed_oldest_first_and_nothing_else(tmp_path):
     (tmp_path / "00003-broken" / "config.json").write_text("{")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    assert [found.folder.name for found in runs_in(tmp_path)] == ["00002-a", "00010-b"]
+    os.utime(tmp_path / "00010-b" / "config.json", (1, 1))
+    assert [found.folder.name for found in runs_in(tmp_path)] == ["00010-b", "00002-a"]
+    assert "passed over" in capsys.readouterr().err
 
 
 def test_a_run_is_finished_when_its_last_checkpoint_is_there(run):
@@ -301,6 +303,8 @@ def test_folders_are_numbered(tmp_path):
 
 def test_a_named_folder_is_made_once(tmp_path):
     assert new_folder(tmp_path, "demo", "photos-auto") == tmp_path / "demo"
+    assert new_folder(tmp_path, "demo", "photos-auto") == tmp_path / "demo"  # a kill left it empty
+    (tmp_path / "demo" / "config.json").touch()
     with pytest.raises(UserError, match="demo exists; choose another --name"):
         new_folder(tmp_path, "demo", "photos-auto")
 

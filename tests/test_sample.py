@@ -305,6 +305,39 @@ def test_generate_says_what_is_wrong(run, tmp_path):
     assert not (run / "generated").exists()
 
 
+@pytest.mark.parametrize("made", [False, True])
+def test_a_full_disk_leaves_no_empty_folder(run, tmp_path, monkeypatch, made):
+    def full(*_, **__) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    if made:
+        (tmp_path / "new").mkdir()
+    with pytest.raises(UserError, match="No space left"):
+        generate(str(run), n=1, out=str(tmp_path / "new" / "deep"))
+    with pytest.raises(UserError, match="No space left"):
+        interpolate(str(run), out=str(tmp_path / "new" / "deep" / "walk.gif"), seeds="0,1", frames=1)
+    assert not (tmp_path / "new" / "deep").exists()
+    assert (tmp_path / "new").exists() == made
+
+
+def test_a_broken_model_touches_no_folder(run):
+    folder = generate(str(run), n=1)
+    broken = toy()
+    broken.generator.layers[0].weight.data.fill_(float("nan"))
+    save_model(
+        run / "best.safetensors",
+        {"generator": broken.generator},
+        {"generator": NetworkConfig(f"{__name__}:Toy", {})},
+    )
+    with pytest.raises(UserError, match="not finite"):
+        generate(str(run), n=1)
+    assert (folder / "manifest.json").exists()
+    with pytest.raises(UserError, match="not finite"):
+        generate(str(run), n=1, out=str(run / "new"))
+    assert not (run / "new").exists()
+
+
 # ------------------------------------------------------------------------------------------------------ walks
 
 
@@ -351,7 +384,7 @@ def test_the_gif_is_enlarged_closed_and_repeats(run, tmp_path, capsys):
     for index in range(3):
         knot = load(run).generate(seed=index)[0]
         assert np.abs(frames[4 * index][::22, ::22].astype(int) - knot).max() <= 1
-    assert "walk through 3 pictures and back" in capsys.readouterr().err
+    assert f"the round walk through 3 pictures is in {path}" in capsys.readouterr().err
 
 
 def test_walks_side_by_side_pass_through_other_seeds(run, tmp_path):
@@ -391,6 +424,8 @@ def test_the_mp4_needs_its_package(run, tmp_path, monkeypatch):
         ({"out": "walk.webm"}, r"must end in \.gif, \.mp4 or \.png"),
         ({"out": "walk"}, r"must end in \.gif, \.mp4 or \.png"),
         ({"frames": 0}, "there is at least 1"),
+        ({"frames": 1_000_000_000}, "would have 8,000,000,000 pictures"),
+        ({"frames": 20_000, "grid": "7x1"}, "would have 1,120,000 pictures"),
         ({"fps": 60}, "60 frames a second"),
         ({"fps": 0}, "0 frames a second"),
         ({"grid": "x"}, "is no grid"),

@@ -173,14 +173,14 @@ def test_without_tensorboard_nothing_is_plotted(tmp_path, monkeypatch):
         return real(name, *args)
 
     monkeypatch.setattr(builtins, "__import__", absent)
-    with scalars(tmp_path) as plot:
+    with scalars(tmp_path, 0) as plot:
         plot({"step": 1, "loss": 0.5})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_with_tensorboard_figures_are_plotted_by_name(tmp_path):
     pytest.importorskip("torch.utils.tensorboard", exc_type=ImportError)
-    with scalars(tmp_path) as plot:
+    with scalars(tmp_path, 0) as plot:
         plot({"step": 7, "generator/image": 0.5})
     (file,) = (tmp_path / "tensorboard").iterdir()
     assert b"generator/image" in file.read_bytes()

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import safetensors.torch
+from safetensors import SafetensorError
 
 from ganvas.console import say
 from ganvas.errors import UserError
@@ -52,23 +53,26 @@ def load(folder: Path, state: State) -> bool:
     """Bring `state` to where the newest sound checkpoint was; returns whether there is one.
 
     Raises:
-        UserError: there are checkpoints, but none is sound.
+        UserError: there are checkpoints, but none is sound, or they are of other networks.
     """
     data = read(folder)
     if data is None:
         return False
     header = int.from_bytes(data[:8], "little")
-    about = json.loads(json.loads(data[8 : 8 + header])["__metadata__"]["ganvas"])
-    state.restore(safetensors.torch.load(data))
-    state.step, state.skipped = about["step"], about["skipped"]
-    state.skipped_in_a_row = about["skipped_in_a_row"]
+    try:
+        about = json.loads(json.loads(data[8 : 8 + header])["__metadata__"]["ganvas"])
+        state.restore(safetensors.torch.load(data))
+        state.step, state.skipped = about["step"], about["skipped"]
+        state.skipped_in_a_row = about["skipped_in_a_row"]
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"the checkpoints in {folder} do not fit their run; start again with --new") from error
     return True
 
 
 def read(folder: Path) -> bytes | None:
     """Return the newest sound checkpoint's file; None where there are no checkpoints.
 
-    A damaged one is said and put aside, and the one before is used.
+    A damaged one is said, and the one before is used.
 
     Raises:
         UserError: there are checkpoints, but none is sound.
@@ -82,7 +86,6 @@ def read(folder: Path) -> bytes | None:
         if path.stem.split("-")[1] == _checksum(data):
             return data
         say(f"{path} is damaged (its checksum does not match); going back to the one before")
-        path.rename(path.with_suffix(".damaged"))
     if paths:
         raise UserError(f"no checkpoint in {folder} is sound; start again with --new")
     return None

@@ -46,20 +46,29 @@ def run(options: Any) -> None:
     if isinstance(options, TrainOptions):
         recipe.check(options)
         presets.find_preset(options.preset)
-    from ganvas import data, launch, sample  # here, so that help and usage errors do not wait for torch
-
     plain = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     match options:
+        # Imported where they are used, so that help and usage errors do not wait for torch.
         case TrainOptions():
+            from ganvas import launch
+
             launch.train(**plain)
         case GenerateOptions():
+            from ganvas import sample
+
             sample.generate(**plain)
         case InterpolateOptions():
+            from ganvas import sample
+
             sample.interpolate(**plain)
         case ShowOptions():
+            from ganvas import data
+
             out = plain.pop("out")
             data.show(data.open_dataset(**plain), out)
         case CleanOptions():
+            from ganvas import data
+
             say(f"freed {data.clean_cache() / 2**20:.0f} MiB")
 
 
@@ -72,7 +81,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         markers = (FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes)
         run(tyro.cli(Command, prog="ganvas", description=ganvas.__doc__, args=args or ["--help"], config=markers))
-        sys.stdout.flush()
+        if sys.stdout:  # it may have been closed
+            sys.stdout.flush()
     except UserError as error:
         say(f"ganvas: {error}")
         return 2
@@ -80,4 +90,7 @@ def main(args: list[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # nobody reads on, as in `ganvas --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, MemoryError) as error:
+        say(f"ganvas: {error or 'out of memory'}")
+        return 2
     return 0

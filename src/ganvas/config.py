@@ -7,6 +7,7 @@ they are a name and a mapping, checked when the network is built.
 import ast
 import dataclasses
 import inspect
+import os
 import re
 import types
 import typing
@@ -87,11 +88,13 @@ class TrainOptions(DataOptions):
     gamma: float | None = None
     """Weight of the gradient penalty; by default the preset's."""
     seed: int = 0
-    """Equal seeds on one machine give equal runs."""
+    """Equal seeds give equal runs, where steps, precision and threads are equal too."""
     device: Device = "auto"
     """Where to compute."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the networks; auto measures which is faster here."""
+    threads: int = 0
+    """Processor threads; 0 measures which number is fastest here."""
     mirror: bool = False
     """Also learn from the pictures' mirror images."""
     snap: str | None = None
@@ -109,7 +112,7 @@ class TrainOptions(DataOptions):
     dry_run: bool = False
     """Only show what would be done, and why."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A setting of a component, e.g. generator.width=96 (repeatable)."""
+    """A setting of a component, e.g. generator.z_dim=32 (repeatable)."""
 
 
 @dataclass(frozen=True)
@@ -163,16 +166,22 @@ class InterpolateOptions(ModelOptions):
 def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
     """Let a function of one options object be called with the options themselves, typed alike."""
 
+    signature = inspect.signature(options)
+
     def decorate(function: Callable[[O], R]) -> Callable[P, R]:
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            known = {f.name for f in dataclasses.fields(typing.cast(Any, options))}
             for name in kwargs:
-                if name not in known:
+                if name not in signature.parameters:
+                    known = signature.parameters
                     raise UserError(f"{function.__name__}() has no option {name!r}{nearest(name, known)}")
-            return function(options(*args, **kwargs))
+            given = signature.bind(*args, **kwargs).arguments
+            plain = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in given.items()}
+            if type(plain.get("size")) is int:
+                plain["size"] = str(plain["size"])
+            return function(build(typing.cast(type[O], options), plain, ""))
 
-        call.__signature__ = inspect.signature(options)  # type: ignore[attr-defined]
+        call.__signature__ = signature  # type: ignore[attr-defined]
         return call
 
     return decorate

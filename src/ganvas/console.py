@@ -1,6 +1,7 @@
 """What a person sees while something runs: lines on stderr, and bars or live lines in a terminal."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,25 +9,42 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.markup import escape
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+from ganvas.files import printable
+
+
+class PatientConsole(Console):
+    """A console whose reader may leave (`2>&1 | head`) without ending what is under way."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing more."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+console = PatientConsole(stderr=True, highlight=False, soft_wrap=True)
 if not console.is_terminal:
     console.width = 160
 
 
 def say(message: str) -> None:
-    """Print one line."""
-    console.print(message, markup=False)
+    """Print one line; control characters, as a file's name may have, become `?`."""
+    console.print(printable(message), markup=False)
 
 
 def table(rows: dict[str, object], notes: dict[str, str]) -> None:
     """Print names, values, and the notes there are on them."""
     from rich.table import Table
 
+    narrow = console.width < 120
     grid = Table.grid(padding=(0, 2))
-    for wrap in (True, True, False):
-        grid.add_column(no_wrap=wrap, overflow="fold")
     for name, value in rows.items():
-        grid.add_row(f"  {name}", escape(str(value)), f"[dim]{escape(notes.get(name, ''))}[/dim]")
+        note = f"[dim]{escape(notes.get(name, ''))}[/dim]" if notes.get(name) else ""
+        if narrow:
+            grid.add_row(f"  {name}", escape(str(value)))
+            if note:
+                grid.add_row("", note)
+        else:
+            grid.add_row(f"  {name}", escape(str(value)), note)
     console.print(grid)
 
 

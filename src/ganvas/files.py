@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Files: written so that a reader, or a crash, never meets half of one; and told of where they cannot be used."""
 
 import os
 import uuid
@@ -35,7 +35,7 @@ def atomic_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
             unfinished.unlink(missing_ok=True)
         raise
     if sync:
-        _sync_folder(path.parent)
+        sync_to_disk(path.parent)
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -57,10 +57,58 @@ def tell_unwritable(path: Path) -> Iterator[None]:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder, and needs no sync of one
+@contextmanager
+def tell_unreadable(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block, or the ValueError of a null character, into a UserError that names `path`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {printable(path)}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def find_path(path: Path) -> os.stat_result | None:
+    """Return what a path leads to, None if to nothing.
+
+    Raises:
+        UserError: that cannot be told, as of a link to itself, below a locked folder, or of a name too long.
+    """
+    with tell_unreadable(path), suppress(FileNotFoundError, NotADirectoryError):
+        return path.stat()
+    return None
+
+
+@contextmanager
+def made_folder(path: Path) -> Iterator[None]:
+    """Make a folder, and those above it, for the block; if it fails, what stayed empty of them goes again.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with suppress(OSError):  # as soon as one is not empty
+            for folder in missing:
+                folder.rmdir()
+        raise
+
+
+def printable(name: object) -> str:
+    """Return a name or path with `?` for what a terminal would not print but obey, as ESC."""
+    return "".join(character if character.isprintable() else "?" for character in str(name))
+
+
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk.
+
+    Raises:
+        OSError: they cannot be brought there.
+    """
+    if os.name == "nt" and path.is_dir():  # Windows cannot open a folder, and needs no sync of one
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -14,14 +14,14 @@ from torch import nn
 
 import ganvas
 from ganvas import checkpoint, recipe
-from ganvas.config import Budget, Config, DataOptions, Facts, TrainOptions, takes
+from ganvas.config import SHAPE, Budget, Config, DataOptions, Facts, NetworkConfig, TrainOptions, build, takes
 from ganvas.console import say, table
 from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
 from ganvas.files import tell_unwritable
 from ganvas.losses import find_loss, find_penalty
 from ganvas.modelfile import find_model, load_networks
-from ganvas.models import describe_network, find_network
+from ganvas.models import config_type, describe_network, find_network
 from ganvas.pictures import grid, near_square, save_png
 from ganvas.presets import find_preset, preset_size
 from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_in
@@ -30,6 +30,7 @@ from ganvas.state import State
 from ganvas.training import loop, real_images, step
 from ganvas.watch import duration
 
+PLAYERS = ("generator", "discriminator")
 FEWEST = 2
 """Training images."""
 PROBE = (0.03, 0.4, 8.0)
@@ -63,19 +64,22 @@ def train(options: TrainOptions) -> Model | None:
         if options.dry_run:
             return None
         name = f"{dataset.name}-{options.preset.replace(':', '.')}"
-        run = Run(new_folder(Path(options.out), options.name, name), plan)
-        run.write_plan()
+        run = Run(new_folder(Path(options.out).expanduser(), options.name, name), plan)
+        try:
+            run.write_plan()
+        except UserError:
+            run.folder.rmdir()
+            raise
     elif options.dry_run:
         tell(run.plan, dataset, True)
         say(f"{run.folder} is {'finished' if run.finished else 'unfinished; the command would go on with it'}")
         return None
-    with run.held():
-        run = open_run(run.folder)  # another process may have trained it meanwhile
-        if run.finished and extension is None:
-            say(f"{run.folder} is finished; give --extend 10m to go on with it, or --new to start another")
-        else:
-            with threads(run.plan.threads):
-                go_on(run, extension, dataset, options)
+    if run.finished and extension is None:
+        say(f"{run.folder} is finished; give --extend 10m to go on with it, or --new to start another")
+    else:
+        with run.held(), threads(run.plan.threads):
+            # Read again, as another process may have trained it meanwhile.
+            go_on(open_run(run.folder), extension, dataset, options)
     return load(run.folder, weights="last", device=options.device, trust=True)
 
 
@@ -100,9 +104,9 @@ def find_run(options: TrainOptions, dataset: Dataset) -> Run | None:
         UserError: `--resume` or `--extend` find none, or the run of `--name` has other options.
     """
     wanted = identity(options, dataset.digest)
-    runs = [run for run in runs_in(Path(options.out)) if run.plan.options == wanted]
-    if options.name and not runs and (Path(options.out) / options.name / "config.json").exists():
-        theirs = open_run(Path(options.out) / options.name).plan.options
+    runs = [run for run in runs_in(Path(options.out).expanduser()) if run.plan.options == wanted]
+    if options.name and not runs and (Path(options.out).expanduser() / options.name / "config.json").exists():
+        theirs = open_run(Path(options.out).expanduser() / options.name).plan.options
         other = ", ".join(f"--{k.replace('_', '-')}" for k in wanted if wanted[k] != theirs.get(k))
         raise UserError(f"the run {options.name} has other options ({other}); choose another --name")
     unfinished = [run for run in runs if not run.finished]
@@ -126,11 +130,17 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
     config = recipe.apply(options, find_preset(options.preset)(facts))
     if options.init:
         config = initialised_from(options, config, dataset)
+    config = complete(config, facts)
     find_loss(config.objective.loss)
     for penalty in config.objective.penalties:
         find_penalty(penalty)
     say(f"measuring how fast this machine trains ({device.type}) ...")
-    speeds, drawing = measure(config, options.precision, budget, device, dataset)
+    try:
+        speeds, drawing = measure(config, options, budget, device, dataset)
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in f"{type(error).__name__} {error}".lower():
+            raise
+        raise UserError("this does not fit into memory; try a smaller --batch or --size") from error
     fastest = max(speeds, key=lambda way: speeds[way])
     reason = ", ".join(f"{name} on {n} thread(s) {speed:.0f} images/s" for (name, n), speed in speeds.items())
     config = config.replace(why=config.why | {"precision": reason})
@@ -157,8 +167,25 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
     )
 
 
+def complete(config: Config, facts: Facts) -> Config:
+    """Return the config with all settings of the networks, also those that nobody gave.
+
+    Raises:
+        UserError: a network that is not there, a setting that it does not have, or a shape that is not the data's.
+    """
+    specs = {}
+    for player in PLAYERS:
+        spec = getattr(config, player)
+        settings = asdict(build(config_type(find_network(spec.network)), spec.settings, f"{player}."))
+        for name in SHAPE:
+            if settings.get(name) != getattr(facts, name):
+                raise UserError(f"{player}.{name} follows from the data; change it with --size or --channels")
+        specs[player] = NetworkConfig(spec.network, settings)
+    return config.replace(**specs)
+
+
 def measure(
-    config: Config, precision: str, budget: Budget, device: torch.device, dataset: Dataset
+    config: Config, options: TrainOptions, budget: Budget, device: torch.device, dataset: Dataset
 ) -> tuple[dict[tuple[str, int], float], float]:
     """Train throw-away copies for a moment, in turns.
 
@@ -168,9 +195,11 @@ def measure(
     """
     share, least, most = PROBE
     seconds = min(most, max(least, share * (budget.seconds or 0)))
-    cores = torch.get_num_threads()
-    names = ["fp32", "bf16"] if precision == "auto" and device.type != "mps" else [precision.replace("auto", "fp32")]
-    ways = [(name, n) for name in names for n in sorted({cores, 1} if device.type == "cpu" else {cores})]
+    cores = options.threads or torch.get_num_threads()
+    counts = {cores, 1} if device.type == "cpu" and not options.threads else {cores}
+    automatic = ["fp32"] if device.type == "mps" else ["fp32", "bf16"]
+    names = automatic if options.precision == "auto" else [options.precision]
+    ways = [(name, count) for name in names for count in sorted(counts)]
     states = {way: State(config, device) for way in ways}
     speeds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
     for turn in range(3):
@@ -201,33 +230,49 @@ def threads(number: int) -> Iterator[None]:
 
 def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOptions) -> None:
     """Train a run from where it is to its end, or beyond it if it is at its end and `extension` says how far."""
-    if run.finished and extension is not None:
-        more = recipe.steps_of(extension, run.plan.config.batch, run.plan.images_per_second)
-        plan = dataclasses.replace(run.plan, legs=(*run.plan.legs, run.plan.steps + more))
-        run = Run(run.folder, plan)
-        run.write_plan()
     begin = time.monotonic()
     state = State(run.plan.config, pick_device(run.plan.device))
     if checkpoint.load(run.folder / "checkpoint", state):
+        if extension is not None:
+            run = extended(run, extension, state.step)
         say(f"going on with {run.folder} from step {state.step} of {run.plan.steps}")
+    elif (run.folder / "stats.jsonl").exists():
+        raise UserError(f"the checkpoints of {run.folder} are gone; start again with --new")
     else:
         say(f"training in {run.folder}; Ctrl-C saves, and the same command goes on")
-        if options.init:
-            start_from(options.init, state, options.trust)
-        reals = dataset.images[dataset.rows["train"][:SAMPLES]]
-        with tell_unwritable(run.folder):
-            save_png(grid(np.asarray(reals), *near_square(len(reals))), run.folder / "reals.png")
-        run.snapshot(state)
-        checkpoint.save(run.folder / "checkpoint", state)
+        begin_run(run, state, dataset, options)
     run.forget_after(state.step)
     try:
         loop(run, state, dataset)
     except KeyboardInterrupt:
-        say(f"stopped and saved at step {state.step} of {run.plan.steps}; the same command goes on")
+        saved = checkpoint.last_step(run.folder / "checkpoint")
+        say(f"stopped and saved at step {saved} of {run.plan.steps}; the same command goes on")
         raise
     say(f"finished after {duration(time.monotonic() - begin)}: {run.folder}/fakes-{state.images:08d}.png")
     say(f"next:  ganvas generate {run.folder}")
     say(f"       ganvas interpolate {run.folder} --out walk.gif")
+
+
+def begin_run(run: Run, state: State, dataset: Dataset, options: TrainOptions) -> None:
+    """Write what a run has before its first step."""
+    if options.init:
+        start_from(Path(options.init).expanduser(), state, options.trust)
+    reals = dataset.images[dataset.rows["train"][:SAMPLES]]
+    with tell_unwritable(run.folder):
+        save_png(grid(np.asarray(reals), *near_square(len(reals))), run.folder / "reals.png")
+    run.snapshot(state)
+    checkpoint.save(run.folder / "checkpoint", state)
+
+
+def extended(run: Run, extension: Budget, step: int) -> Run:
+    """Return a run with a further leg, if it is at its end."""
+    if step < run.plan.steps:
+        say(f"{run.folder} was not finished, so it only goes on to its end; give --extend again afterwards")
+        return run
+    more = recipe.steps_of(extension, run.plan.config.batch, run.plan.images_per_second)
+    run = Run(run.folder, dataclasses.replace(run.plan, legs=(*run.plan.legs, run.plan.steps + more)))
+    run.write_plan()
+    return run
 
 
 def initialised_from(options: TrainOptions, config: Config, dataset: Dataset) -> Config:
@@ -236,7 +281,7 @@ def initialised_from(options: TrainOptions, config: Config, dataset: Dataset) ->
     Raises:
         UserError: there is no such model, its pictures have another shape than the data, or it asks for foreign code.
     """
-    init = Path(str(options.init))
+    init = Path(str(options.init)).expanduser()
     generator = load_networks(find_model(init), trust=options.trust)[0].get("generator")
     if generator is None:
         raise UserError(f"{init} has no generator")
@@ -250,20 +295,19 @@ def initialised_from(options: TrainOptions, config: Config, dataset: Dataset) ->
     if (init / "config.json").is_file():
         discriminator = open_run(init).plan.config.discriminator
         find_network(discriminator.network, trust=options.trust)
-    return config.replace(
-        generator=spec, discriminator=discriminator, why=config.why | {"generator.network": f"from {init}"}
-    )
+    others = {k: v for k, v in config.why.items() if k.split(".")[0] not in PLAYERS}
+    return config.replace(generator=spec, discriminator=discriminator, why=others | {"generator.network": f"of {init}"})
 
 
-def start_from(init: str, state: State, trust: bool) -> None:
+def start_from(init: Path, state: State, trust: bool) -> None:
     """Take over the generator of a model, and the discriminator too where a run's checkpoint has it.
 
     Raises:
         UserError: they do not fit the task's networks.
     """
     ours = state.task.networks
-    networks = nn.ModuleDict(load_networks(find_model(Path(init)), trust=trust)[0]).state_dict()
-    saved = checkpoint.read(Path(init) / "checkpoint")
+    networks = nn.ModuleDict(load_networks(find_model(init), trust=trust)[0]).state_dict()
+    saved = checkpoint.read(init / "checkpoint")
     try:
         ours["generator"].load_state_dict(networks)
         state.average.load_state_dict(networks)
@@ -281,16 +325,18 @@ def start_from(init: str, state: State, trust: bool) -> None:
 def tell(plan: Plan, dataset: Dataset, everything: bool) -> None:
     """Print what was derived and why, by the names that `--set` takes; or everything that is settled."""
     parts = ", ".join(f"{len(rows)} {part}" for part, rows in dataset.rows.items())
-    kimg = plan.steps * plan.config.batch / 1000
     rows: dict[str, object] = {
         "data": f"{dataset.name}: {parts}, {dataset.width}x{dataset.height}",
         "channels": dataset.channels,
-        "steps": f"{plan.steps} ({kimg:.0f} kimg)",
+        "steps": f"{plan.steps} ({plan.steps * plan.config.batch / 1000:,.4g} kimg)",
         "precision": f"{plan.precision} on {plan.device}, {plan.threads} thread(s)",
         **flat(asdict(plan.config)),
     }
     why = {**dataset.why, "data": dataset.why["size"], "steps": f"budget {plan.options['budget']}"}
-    why |= plan.config.why
+    if not plan.options["size"] and preset_size(plan.options["preset"]):
+        why["data"] = "the only size of this preset"
+    for name, reason in plan.config.why.items():  # a reason for several settings stands beside the first
+        why[next((row for row in rows if row == name or row.startswith(f"{name}.")), name)] = reason
     table(rows if everything else {name: value for name, value in rows.items() if why.get(name)}, why)
 
 

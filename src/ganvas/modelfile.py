@@ -9,11 +9,12 @@ the meta device) and with a bound on their size, and only made in earnest when t
 """
 
 import dataclasses
+import difflib
 import itertools
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 import ganvas
 from ganvas.config import NetworkConfig, Weights, build
 from ganvas.errors import UserError, nearest
-from ganvas.files import atomic_write
+from ganvas.files import atomic_write, find_path, printable, tell_unreadable
 from ganvas.models import build_network
 
 FORMAT = 1
@@ -97,8 +98,21 @@ def find_model(path: Path, weights: Weights | None = None) -> Path:
         weights: which of a folder's two; by default the best if it is there.
 
     Raises:
-        UserError: there is none; of a path that does not exist the nearest neighbour is named.
+        UserError: there is none, or it cannot be read; of a path that does not exist the nearest neighbour, or
+            at most five, are named.
     """
+    there = find_path(path) is not None
+    with tell_unreadable(path):
+        if there and (file := _model_at(path, weights)):
+            return file
+    known = list[str]()
+    with suppress(OSError):  # a folder that cannot be listed has no neighbours to name
+        known = [p.name for p in path.parent.iterdir() if p.is_dir() or p.suffix == ".safetensors"]
+    known = [printable(name) for name in difflib.get_close_matches(path.name, known, n=5, cutoff=0)]
+    raise UserError(f"there is no run or model {path}{nearest(path.name, known) if known else ''}")
+
+
+def _model_at(path: Path, weights: Weights | None) -> Path | None:
     if path.is_dir():
         best, last = path / "best.safetensors", path / "model.safetensors"
         for file in {"best": [best], "last": [last], None: [best, last]}[weights]:
@@ -111,10 +125,7 @@ def find_model(path: Path, weights: Weights | None = None) -> Path:
         if weights:
             raise UserError(f"{path} is one file; --weights {weights} chooses among those of a run's folder")
         return path
-    known = []
-    if path.parent.is_dir():
-        known = [p.name for p in path.parent.iterdir() if p.is_dir() or p.suffix == ".safetensors"]
-    raise UserError(f"there is no run or model {path}{nearest(path.name, known) if known else ''}")
+    return None
 
 
 def _state(networks: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
@@ -122,8 +133,12 @@ def _state(networks: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
 
 
 def _read(path: Path) -> tuple[dict[str, NetworkConfig], dict[str, Any], dict[str, torch.Tensor]]:
-    if not path.is_file():
-        raise UserError("there is no such file")
+    try:
+        if not path.is_file():
+            raise UserError("there is no such file")
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"it cannot be read ({error.strerror or error})") from error
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}

@@ -129,8 +129,9 @@ def check_film(path: Path, fps: int) -> None:
     ending = path.suffix.lower()
     if ending not in (".gif", ".mp4", ".png"):
         raise UserError(f"cannot write a film to {path}; the name must end in .gif, .mp4 or .png")
-    if not 1 <= fps <= (50 if ending == ".gif" else 1000):
-        raise UserError(f"a {ending} cannot show {fps} frames a second; ask for 1 to 50")
+    fastest = 50 if ending == ".gif" else 1000
+    if not 1 <= fps <= fastest:
+        raise UserError(f"a {ending} cannot show {fps} frames a second; ask for 1 to {fastest}")
     if ending == ".mp4":
         try:
             import av  # noqa: F401

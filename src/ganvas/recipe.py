@@ -22,6 +22,8 @@ FINEST = 48
 """On a CPU the finest stage has at most this many pixels on the shorter side; larger pictures come in patches."""
 GAMMA = 10 / 28**2
 """The penalties' weight for each value of an image, found on MNIST and checked on 64x64 emoji (LOG.md)."""
+SHALLOW = 3
+"""Stages up to which a learning rate of 1e-3 does not collapse; deeper networks take 3e-4 (LOG.md)."""
 SNAPSHOTS = 10
 """In a run, unless `--snap` says otherwise."""
 
@@ -43,13 +45,14 @@ def auto(facts: Facts) -> Config:
         "objective.loss": "relativistic pairs with R1 and R2 converge without tricks (Huang et al. 2024)",
     }
     why["objective.gamma"] = "in proportion to the pixels and channels, as squared distances of images grow with them"
+    why["optimiser.lr"] = f"{stages} stages bear it; above {SHALLOW}, 1e-3 collapses"
     if patch > 1:
         why["generator.patch"] = f"{patch}x{patch} pixels are made together, since the finest stage costs a CPU most"
     return Config(
         generator=NetworkConfig("r3gan:Generator", settings),
         discriminator=NetworkConfig("r3gan:Discriminator", settings),
         objective=ObjectiveConfig(gamma=round(GAMMA * facts.width * facts.height * facts.channels, 2)),
-        optimiser=OptimiserConfig(lr=1e-3),
+        optimiser=OptimiserConfig(lr=1e-3 if stages <= SHALLOW else 3e-4),
         batch=32,
         ema_kimg=4.4,
         why=why,
@@ -63,13 +66,17 @@ def check(options: TrainOptions) -> None:
         UserError: a word that is not understood, or options that contradict each other.
     """
     Budget.parse(options.budget)
-    if options.extend:
+    if options.extend is not None:
         Budget.parse(options.extend)
     snapshot_steps(options.snap, 1, 1)
-    if options.size:
+    if options.size is not None:
         parse_pair(options.size, "size")
-    if options.resume and options.new:
-        raise UserError("--resume and --new contradict each other")
+    if options.new and (options.resume or options.extend):
+        raise UserError(f"--new and --{'resume' if options.resume else 'extend'} contradict each other")
+    if options.threads < 0:
+        raise UserError("--threads must not be negative")
+    if options.init == "":
+        raise UserError("--init names no model")
     if options.init and any(entry.startswith(("generator", "discriminator")) for entry in options.set):
         raise UserError("--init takes the networks as they are, so --set cannot change them")
 
@@ -84,10 +91,10 @@ def apply(options: TrainOptions, config: Config) -> Config:
     why = dict(config.why)
     if options.loss is not None:
         objective = dataclasses.replace(objective, loss=options.loss)
-        why["objective"] = f"you asked for --loss {options.loss}"
+        why["objective.loss"] = "you set it"
         if options.loss == "wasserstein":
             objective = dataclasses.replace(objective, penalties=("gradient-penalty",), gamma=10.0, fraction=1.0)
-            why["objective"] += "; its penalty with weight 10 (Gulrajani et al. 2017)"
+            why["objective.gamma"] = "with the gradient penalty (Gulrajani et al. 2017)"
     if options.gamma is not None:
         objective = dataclasses.replace(objective, gamma=options.gamma)
         why["objective.gamma"] = "you set it"
@@ -112,9 +119,9 @@ def apply(options: TrainOptions, config: Config) -> Config:
 
 def _check(config: Config) -> None:
     rules = {
-        "batch must be at least 1": config.batch >= 1,
-        "the learning rate must be above 0": 0 < config.optimiser.lr < float("inf"),
-        "gamma must not be negative": 0 <= config.objective.gamma < float("inf"),
+        "batch must lie between 1 and 65536": 1 <= config.batch <= 65536,
+        "the learning rate must be a number above 0": 0 < config.optimiser.lr < float("inf"),
+        "gamma must be a number and not negative": 0 <= config.objective.gamma < float("inf"),
         "objective.fraction must lie between 0 and 1": 0 <= config.objective.fraction <= 1,
         "optimiser.beta1 and beta2 must lie between 0 and 1": all(
             0 <= beta < 1 for beta in (config.optimiser.beta1, config.optimiser.beta2)

@@ -24,6 +24,7 @@ import filelock
 
 from ganvas import checkpoint
 from ganvas.config import Config, TrainOptions, build
+from ganvas.console import say
 from ganvas.errors import UserError
 from ganvas.files import atomic_file, atomic_write, tell_unwritable
 from ganvas.modelfile import save_model
@@ -162,10 +163,12 @@ def open_run(folder: Path) -> Run:
         UserError: it is none, or its config.json is broken or of another version's making.
     """
     try:
-        plain = json.loads((folder / "config.json").read_text())
-        return Run(folder, build(Plan, plain, ""))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder} is not a run: {error}") from error
+        plan = build(Plan, json.loads((folder / "config.json").read_text()), "")
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, UserError) as error:
+        raise UserError(f"{folder} is not a run: {str(error).splitlines()[0]}") from error
+    if min(plan.snap, plan.log, plan.threads, plan.config.batch, *(plan.legs or (0,))) < 1:
+        raise UserError(f"{folder} is not a run: its plan has a number below 1")
+    return Run(folder, plan)
 
 
 def identity(options: TrainOptions, digest: str) -> dict[str, Any]:
@@ -175,12 +178,14 @@ def identity(options: TrainOptions, digest: str) -> dict[str, Any]:
 
 
 def runs_in(out: Path) -> list[Run]:
-    """Return the runs in a folder, oldest first; what is none is passed over."""
+    """Return the runs in a folder, oldest first; what cannot be read is said and passed over."""
     runs = []
-    for folder in sorted(out.iterdir()) if out.is_dir() else []:
-        if (folder / "config.json").is_file():
-            with contextlib.suppress(UserError):
-                runs.append(open_run(folder))
+    plans = [path for path in out.glob("*/config.json") if path.is_file()]
+    for path in sorted(plans, key=lambda path: path.stat().st_mtime_ns):
+        try:
+            runs.append(open_run(path.parent))
+        except UserError as error:
+            say(f"passed over: {error}")
     return runs
 
 
@@ -190,7 +195,7 @@ def new_folder(out: Path, name: str | None, default: str) -> Path:
     Raises:
         UserError: it exists already, or cannot be made.
     """
-    if name is not None and (Path(name).name != name or "\0" in name):
+    if name is not None and (Path(name).name != name or name == ".." or "\0" in name):
         raise UserError(f"--name {name!r} is no name for a folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -200,6 +205,8 @@ def new_folder(out: Path, name: str | None, default: str) -> Path:
             try:
                 folder.mkdir()
             except FileExistsError:
+                if name and not any(folder.iterdir()):
+                    return folder  # left behind by a full disk, or a kill
                 if name:
                     raise UserError(f"{folder} exists; choose another --name") from None
             else:

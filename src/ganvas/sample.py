@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.backends import cudnn, mkldnn
@@ -23,11 +22,13 @@ from ganvas.config import GenerateOptions, InterpolateOptions, Weights, parse_pa
 from ganvas.console import progress as progress_bar
 from ganvas.console import say
 from ganvas.errors import UserError
-from ganvas.files import atomic_file, tell_unwritable
+from ganvas.files import atomic_file, made_folder, tell_unwritable
 from ganvas.modelfile import find_model, load_networks
 from ganvas.pictures import COMFORT, Pixels, grid_size, near_square, save_png, straight, to_pil, to_uint8
+from ganvas.walks import walk
 
-Floats: TypeAlias = npt.NDArray[np.float64]
+LONGEST = 1_000_000
+"""Pictures of the longest walk, all its frames and cells together; their noise is held in memory."""
 
 # ----------------------------------------------------------------------------------------------------- models
 
@@ -64,7 +65,8 @@ class Model:
             truncation: factor of the noise, from 0; below 1 more typical, less varied pictures.
 
         Returns:
-            uint8 [n, H, W, C]; C is 1, 3, or 4 with straight alpha. The same seed is always the same picture.
+            uint8 [n, H, W, C]; C is 1, 3, or 4 with straight alpha. The same seed is the same picture on one
+            machine, with one number of threads.
 
         Raises:
             UserError: n below 1, or a seed or truncation that is not allowed.
@@ -245,16 +247,18 @@ def generate(options: GenerateOptions) -> Path:
     overview: list[Pixels] = []
     with tell_unwritable(folder), progress_bar("pictures", len(seeds)) as advance:
         batches = render(model, seeds=seeds, truncation=options.truncation, progress=advance)
-        folder.mkdir(parents=True, exist_ok=True)
-        # An older manifest would be a lie as soon as the first picture is replaced.
-        (folder / "manifest.json").unlink(missing_ok=True)
-        for seed, image in zip(seeds, itertools.chain.from_iterable(batches), strict=True):
-            save_png(to_pil(image), folder / _file_name(seed))
-            if len(overview) < columns * rows:
-                overview.append(image)
-        save_png(pictures.grid(np.stack(overview), columns, rows), folder / "grid.png")
-        facts = {"model": str(model.path), "sha256": digest, "version": ganvas.__version__}
-        _write_manifest(folder / "manifest.json", {**facts, "options": dataclasses.asdict(options)}, seeds)
+        images = itertools.chain.from_iterable(batches)
+        first = next(images)  # before anything is touched: a model that is broken shows it here
+        with made_folder(folder):
+            # An older manifest would be a lie as soon as the first picture is replaced.
+            (folder / "manifest.json").unlink(missing_ok=True)
+            for seed, image in zip(seeds, itertools.chain([first], images), strict=True):
+                save_png(to_pil(image), folder / _file_name(seed))
+                if len(overview) < columns * rows:
+                    overview.append(image)
+            save_png(pictures.grid(np.stack(overview), columns, rows), folder / "grid.png")
+            facts = {"model": str(model.path), "sha256": digest, "version": ganvas.__version__}
+            _write_manifest(folder / "manifest.json", {**facts, "options": dataclasses.asdict(options)}, seeds)
     say(f"{len(seeds)} pictures and their grid.png are in {folder}{_scaled(options.truncation)}")
     return folder
 
@@ -295,8 +299,8 @@ def interpolate(options: InterpolateOptions) -> Path:
         The file.
 
     Raises:
-        UserError: fewer than two different seeds, another ending, any other option that cannot be followed,
-            or a file that cannot be written.
+        UserError: fewer than two different seeds, more than a million pictures, another ending, any other option
+            that cannot be followed, or a file that cannot be written.
     """
     path = Path(options.out).expanduser()
     if options.frames < 1:
@@ -312,10 +316,12 @@ def interpolate(options: InterpolateOptions) -> Path:
     size = grid_size(config.width, config.height, columns, rows, scale)
     if strip:
         grid_size(*size, options.frames, len(stops), 1)
+    total = options.frames * len(stops) * columns * rows
+    if total > LONGEST:
+        raise UserError(f"the walk would have {total:,} pictures, above {LONGEST:,}; ask for fewer --frames or seeds")
     z = _walks(stops, columns * rows, options.frames, config.z_dim)
-    with tell_unwritable(path), progress_bar("pictures", len(z)) as advance:
+    with tell_unwritable(path), progress_bar("pictures", len(z)) as advance, made_folder(path.parent):
         batches = render(model, z=z, truncation=options.truncation, progress=advance)
-        path.parent.mkdir(parents=True, exist_ok=True)
         images = itertools.chain.from_iterable(batches)
         cells = iter(lambda: list(itertools.islice(images, columns * rows)), [])
         frames = (pictures.tile(np.stack(cell), columns, rows, scale) for cell in cells)
@@ -325,7 +331,7 @@ def interpolate(options: InterpolateOptions) -> Path:
             pictures.save_gif(frames, path, options.fps)
         else:
             pictures.save_mp4(frames, path, options.fps)
-    say(f"the walk through {len(stops)} pictures and back is in {path}{_scaled(options.truncation)}")
+    say(f"the round walk through {len(stops)} pictures is in {path}{_scaled(options.truncation)}")
     return path
 
 
@@ -337,58 +343,8 @@ def _stops(text: str) -> list[int]:
     return stops
 
 
-# ----------------------------------------------------------------------------------------------- smooth walks
-
-
 def _walks(stops: list[int], walks: int, frames: int, z_dim: int) -> torch.Tensor:
     """Return noise [frames * walks, z_dim], frame by frame."""
     offset = max(stops) - min(stops) + 1
     knots = (np.stack([latent(s + k * offset, z_dim).double().numpy() for s in stops]) for k in range(walks))
     return torch.from_numpy(np.stack([walk(k, frames) for k in knots], axis=1)).float().flatten(0, 1)
-
-
-def walk(knots: Floats, frames: int) -> Floats:
-    """Return a smooth closed walk through points of noise.
-
-    The way is a cardinal spline pushed out to the sphere: noise of many dimensions lies near one, and a chord
-    would cut through its empty inside (for the same reason Shoemake 1985 has great circles, which turn
-    sharply at each point). Its tangents are twice Catmull and Rom's (1974), as theirs turn nearly as sharply.
-    The pace is even where the legs are equally long, and else changes gradually (a monotone cubic, Fritsch
-    and Carlson 1980); it only slows down where the way turns back, as between two points alone.
-
-    Args:
-        knots: [K, z_dim], K at least 2, no neighbours equal (the last and the first are neighbours).
-        frames: from one point to the next.
-
-    Returns:
-        [K * frames, z_dim]; each `frames`-th row, from the first, is a knot exactly.
-    """
-    here, after, before = knots, np.roll(knots, -1, 0), np.roll(knots, 1, 0)
-    fine = np.linspace(0, 1, 65)
-    lengths = np.array([_travelled(_leg(knots, i, fine))[-1] for i in range(len(knots))])
-    detour = np.linalg.norm(after - here, axis=1) + np.linalg.norm(here - before, axis=1)
-    ahead = np.minimum(1, 2 * np.linalg.norm(after - before, axis=1) / detour)
-    speeds = ahead * 2 * lengths * np.roll(lengths, 1) / (lengths + np.roll(lengths, 1))
-    u = np.arange(frames) / frames
-    legs = []
-    for i, (length, leaving, arriving) in enumerate(zip(lengths, speeds, np.roll(speeds, -1), strict=True)):
-        way = (u - 2 * u**2 + u**3) * leaving + (3 * u**2 - 2 * u**3) * length + (u**3 - u**2) * arriving
-        points = _leg(knots, i, np.interp(way, _travelled(_leg(knots, i, fine)), fine))
-        points[0] = knots[i]
-        legs.append(points)
-    return np.concatenate(legs)
-
-
-def _leg(knots: Floats, leg: int, t: Floats) -> Floats:
-    """Return the points [T, z_dim] at t, in 0 to 1, of the way from one knot to the next."""
-    four = knots[np.arange(leg - 1, leg + 3) % len(knots)]
-    weights = np.stack([-t + 2 * t**2 - t**3, 1 - 2 * t**2 + t**3, t + t**2 - t**3, t**3 - t**2])
-    points = weights.T @ four
-    start, end = np.linalg.norm(four[1:3], axis=1)
-    radius = start + (end - start) * (3 * t**2 - 2 * t**3)
-    # At most doubled: between opposite points the way goes through the middle, where there is no direction.
-    return np.asarray(points * (radius / np.maximum(np.linalg.norm(points, axis=1), radius / 2))[:, None])
-
-
-def _travelled(points: Floats) -> Floats:
-    return np.concatenate([[0.0], np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()])

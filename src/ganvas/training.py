@@ -167,7 +167,7 @@ def loop(run: Run, state: State, dataset: Dataset) -> None:
         UserError: see `step`; or the disk is full.
     """
     plan, meter, saved = run.plan, Meter(state), time.monotonic()
-    with live_line() as show, stop_signals() as stopped, scalars(run.folder) as plot:
+    with live_line() as show, stop_signals() as stopped, scalars(run.folder, state.step) as plot:
         while state.step < plan.steps:
             rate = recipe.rate(state.config.optimiser, plan.progress(state.step))
             meter.add(step(state, real_images(dataset, state), rate, plan.precision))
@@ -178,7 +178,7 @@ def loop(run: Run, state: State, dataset: Dataset) -> None:
                 plot(figures)
                 show(describe(figures, plan))
                 run.sign_of_life()
-            if state.step % plan.snap == 0 or last:
+            if state.step % plan.snap == 0 or last or stopped():
                 run.snapshot(state)
             if state.step % plan.snap == 0 or last or stopped() or time.monotonic() - saved > SAVE_SECONDS:
                 checkpoint.save(run.folder / "checkpoint", state)

@@ -97,14 +97,14 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
-def scalars(folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Also write figures for TensorBoard, where that is installed."""
+def scalars(folder: Path, step: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Also write figures for TensorBoard, where that is installed; what is there beyond `step` is done again."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         yield lambda figures: None
         return
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=step) as writer:
 
         def plot(figures: dict[str, Any]) -> None:
             for name, value in figures.items():

@@ -188,10 +188,13 @@ except UserError as error:
     assert entries(cache_root) == []
 
 
-def test_a_cache_that_cannot_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANVAS_CACHE", str(folder / "cat" / "01.png"))
+@pytest.mark.parametrize("place", ["cat/01.png", "a" * 300])
+def test_a_cache_that_cannot_be(folder: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setenv("GANVAS_CACHE", str(folder / place))
     with pytest.raises(UserError, match="let GANVAS_CACHE name another folder"):
         open_dataset(str(folder))
+    with pytest.raises(UserError, match="cannot write"):
+        clean_cache()
 
 
 def test_where(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +203,11 @@ def test_where(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_showing_needs_no_torch(folder: Path) -> None:
-    script = f"import sys, ganvas; ganvas.open_dataset({str(folder)!r}); sys.exit('torch' in sys.modules)"
+    script = f"""
+import sys, ganvas, ganvas.data.sheet
+ganvas.data.sheet.contact_sheet(ganvas.open_dataset({str(folder)!r}))
+sys.exit('torch' in sys.modules)
+"""
     subprocess.run([sys.executable, "-c", script], check=True)
 
 

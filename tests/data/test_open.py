@@ -110,6 +110,13 @@ def test_dangling_link(folder: Path) -> None:
     assert len(open_dataset(str(folder), skip_bad=True)) == 60
 
 
+def test_link_to_itself(folder: Path) -> None:
+    (folder / "x").symlink_to("x")
+    assert open_dataset(str(folder)).summary.skipped == {"no ending": 1}
+    with pytest.raises(UserError, match=r"cannot read .*pets/x"):
+        open_dataset(str(folder / "x"))
+
+
 # ---------------------------------------------------------------------------------------------- sizes and channels
 
 
@@ -411,3 +418,85 @@ def test_odd_names(tmp_path: Path, paint: Paint) -> None:
     data = open_dataset(str(folder))
     assert data.name == "my-photos-2024"
     assert odd in data.names
+
+
+# ---------------------------------------------------------------------------------------------- what cannot be read
+
+
+def locked(monkeypatch: pytest.MonkeyPatch, name: str, method: str) -> None:
+    """Refuse access to paths with a name in them; tests may run as root, whom no permission keeps out."""
+    real = getattr(Path, method)
+
+    def refuse(path: Path, *args: object, **how: object) -> object:
+        if name in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **how)
+
+    monkeypatch.setattr(Path, method, refuse)
+
+
+def test_path_below_a_locked_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked(monkeypatch, "pets", "stat")
+    with pytest.raises(UserError, match=r"cannot read .*pets: Permission denied"):
+        open_dataset(str(folder))
+
+
+@pytest.mark.parametrize("data", ["a" * 300, "a\0b"])
+def test_impossible_path(data: str) -> None:
+    with pytest.raises(UserError, match="cannot read a"):
+        open_dataset(data)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such files")
+def test_device_or_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "train-images-idx3-ubyte")
+    for path in ("/dev/zero", tmp_path / "train-images-idx3-ubyte"):
+        with pytest.raises(UserError, match="is neither a folder nor a file"):
+            open_dataset(str(path))
+
+
+def test_zip_without_permission(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = zipped(folder, tmp_path / "x.zip")
+    locked(monkeypatch, "x.zip", "open")
+    with pytest.raises(UserError, match=r"cannot read .*x\.zip: Permission denied"):
+        open_dataset(str(path))
+
+
+def test_table_that_leads_nowhere_or_is_locked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "dataset.json"
+    path.symlink_to("nowhere.json")
+    with pytest.raises(UserError, match=r"cannot read .*dataset\.json: No such file"):
+        open_dataset(str(folder))
+    path.unlink()
+    path.write_text('{"labels": null}')
+    locked(monkeypatch, "dataset.json", "read_bytes")
+    with pytest.raises(UserError, match=r"cannot read .*dataset\.json: Permission denied"):
+        open_dataset(str(folder))
+
+
+def test_damaged_table_in_a_zip(tmp_path: Path, paint: Paint) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as out:
+        out.write(paint(tmp_path / "a.png"), "a.png")
+        out.writestr("dataset.json", json.dumps({"labels": [["a.png", 0]]}) * 9, zipfile.ZIP_DEFLATED)
+    raw = bytearray(path.read_bytes())
+    at = raw.rindex(b"dataset.json", 0, raw.index(b"PK\1\2")) + len("dataset.json")
+    raw[at] = 0xFF  # no such kind of block
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match=r"x\.zip: 'dataset\.json' cannot be read"):
+        open_dataset(str(path))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_idx_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "train-images-idx3-ubyte").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"cannot read .*images-idx3-ubyte: No such file"):
+        open_dataset(str(tmp_path))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be there")
+def test_names_command_no_terminal(tmp_path: Path) -> None:
+    (tmp_path / "a.\x1b[2J").touch()
+    with pytest.raises(UserError, match="no pictures in it") as caught:
+        open_dataset(str(tmp_path))
+    assert "\x1b" not in str(caught.value)

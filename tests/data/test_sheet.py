@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,45 @@ def test_show_cannot_write(folder: Path) -> None:
         show(open_dataset(str(folder)), folder / "cat" / "01.png" / "sheet.png")
     with pytest.raises(UserError, match="contact sheet cannot be written"):
         show(open_dataset(str(folder)), folder / "sheet.nonsense")
+
+
+def test_show_expands_the_home_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert show(open_dataset(str(folder)), "~/sheet.jpg") == tmp_path / "sheet.jpg"
+    with Image.open(tmp_path / "sheet.jpg") as image:
+        assert image.format == "JPEG"
+
+
+def test_a_full_disk_leaves_the_old_sheet(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, path = open_dataset(str(folder)), tmp_path / "new" / "sheet.png"
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+
+    def full(_: Image.Image, file: object, **__: object) -> None:
+        out = path.open("wb") if isinstance(file, Path) else file
+        out.write(b"half")  # type: ignore[attr-defined]
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(UserError, match="No space left"):
+        show(data, path)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(path.parent) == ["sheet.png"]  # noqa: PTH208
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be there")
+def test_names_command_no_terminal(
+    tmp_path: Path, paint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(30):
+        paint(tmp_path / "data" / ("cat" if i % 2 else "\x1b]0;dog\x07\x9b2J") / f"{i}.png")
+    (tmp_path / "data" / "a.\x1b[31m").touch()
+    show(open_dataset(str(tmp_path / "data")), tmp_path / "sheet.png")
+    shown = capsys.readouterr().out
+    assert "15 ?]0;dog??2J" in shown
+    assert "1 .?[31m" in shown
+    assert not set("\x1b\x07\x9b") & set(shown)
 
 
 def test_sheet_shows_training_pictures_enlarged(folder: Path) -> None:

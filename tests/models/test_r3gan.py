@@ -247,8 +247,13 @@ def test_a_missing_setting_is_told(kind):
         {"blocks": -1},
         {"patch": 0},
         {"patch": 3},
+        {"widths": (999_999_999_989,), "plain": 0},  # a prime, whose divisors would be searched for ever
+        {"widths": (8,) * 65},
+        {"blocks": 2**16 + 1},
+        {"patch": 2**16 + 2},
+        {"z_dim": 2**20 + 1},
     ],
-    ids=str,
+    ids=lambda settings: str(settings)[:40],
 )
 def test_sizes_that_cannot_be_are_told(settings):
     with pytest.raises(UserError):

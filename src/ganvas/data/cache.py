@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from ganvas.console import say
 from ganvas.errors import UserError
+from ganvas.files import atomic_file, sync_to_disk, tell_unwritable
 
 T = TypeVar("T")
 _GIB = 1 << 30
@@ -38,11 +39,12 @@ def stored(key: str) -> Path | None:
     """Return the folder of a complete set, marked as just used, or None."""
     folder = _sets() / key
     meta = folder / "meta.json"
-    if not meta.is_file():
-        return None
-    with contextlib.suppress(OSError):  # a cache that may only be read is fine
-        os.utime(meta)
-    return folder
+    with contextlib.suppress(OSError):  # what cannot be reached will be reported by `make`
+        if meta.is_file():
+            with contextlib.suppress(OSError):  # a cache that may only be read is fine
+                os.utime(meta)
+            return folder
+    return None
 
 
 def make(key: str, load: Callable[[], T | None], fill: Callable[[Path], None]) -> T:
@@ -81,21 +83,25 @@ def recall(stamp: str) -> str | None:
 def remember(stamp: str, content: str) -> None:
     """Remember the content hash of a source; without a lock, as losing one costs only a re-read."""
     index = _index() | {stamp: content}
-    part = root() / f"index.{uuid.uuid4().hex}.tmp"
     with contextlib.suppress(OSError):  # what cannot be written will be reported by `make`
         root().mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(dict(list(index.items())[-_STAMPS:])))
-        part.replace(root() / "index.json")
+        with atomic_file(root() / "index.json", sync=False) as file:
+            file.write(json.dumps(dict(list(index.items())[-_STAMPS:])).encode())
 
 
 def clean_cache() -> int:
-    """Remove all prepared pictures and return how many bytes that freed; files of named sets stay."""
-    freed = _sweep()
-    for folder in _folders():
-        if not folder.suffix:
-            freed += _size(folder)
-            _remove(folder)
-    (root() / "index.json").unlink(missing_ok=True)
+    """Remove all prepared pictures and return how many bytes that freed; files of named sets stay.
+
+    Raises:
+        UserError: the cache cannot be changed.
+    """
+    with tell_unwritable(root()):
+        freed = _sweep()
+        for folder in _folders():
+            if not folder.suffix:
+                freed += _size(folder)
+                _remove(folder)
+        (root() / "index.json").unlink(missing_ok=True)
     return freed
 
 
@@ -106,22 +112,12 @@ def _fill(key: str, fill: Callable[[Path], None]) -> None:
     try:
         fill(part)
         for path in (*part.iterdir(), part):
-            _sync(path)
+            sync_to_disk(path)
         _remove(_sets() / key)  # there only if damaged
         part.replace(_sets() / key)
-        _sync(_sets())
+        sync_to_disk(_sets())
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from ganvas.data import build, cache, named, sources
 from ganvas.data.build import Summary
 from ganvas.data.labels import PARTS
 from ganvas.errors import UserError, nearest
+from ganvas.files import find_path
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +106,7 @@ def load_dataset(options: DataOptions) -> Dataset:
 def _find(data: str) -> sources.Source:
     """Recognise DATA; a path that exists wins over the set of that name."""
     path = Path(data).expanduser()
-    if data and path.exists():
+    if data and find_path(path) is not None:
         return sources.at(path)
     if data in named.SETS:
         return named.find(data)

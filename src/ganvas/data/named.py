@@ -21,6 +21,7 @@ from ganvas.data import cache, idx
 from ganvas.data.labels import TEST, TRAIN
 from ganvas.data.sources import Labelled, Source, arrays
 from ganvas.errors import UserError
+from ganvas.files import tell_unreadable
 
 DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
@@ -60,7 +61,9 @@ def find(name: str) -> Source:
 
     def read() -> Labelled:
         for path, expected in zip(files, known.files.values(), strict=True):
-            if _sha256(path) != expected:
+            with tell_unreadable(path):
+                found = _sha256(path)
+            if found != expected:
                 raise UserError(f"{path} is damaged or not the file of {name}; remove it to fetch it anew")
         return known.read(files)
 
@@ -98,7 +101,8 @@ def fetch(name: str, file: str) -> Path:
 
 def _existing(folder: Path, file: str) -> Path | None:
     names = [file.removesuffix(".gz"), file] if "ubyte" in file else [file]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    with tell_unreadable(folder):
+        return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _sha256(path: Path, name: str = "") -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ganvas.data.dataset import Dataset
 from ganvas.errors import UserError
+from ganvas.files import atomic_file, printable
 from ganvas.pictures import grid
 
 
@@ -22,17 +23,21 @@ def show(dataset: Dataset, out: str | Path | None = None) -> Path:
     Raises:
         UserError: the sheet cannot be written.
     """
-    path = Path(out) if out else Path(f"{dataset.name}-sheet.png")
+    path = Path(out or f"{dataset.name}-sheet.png").expanduser()
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for label, value in _lines(dataset):
-        table.add_row(label, Text(value) if isinstance(value, str) else value)
+        table.add_row(label, Text(printable(value)) if isinstance(value, str) else value)
     console = Console(highlight=False)
     console.print(table)
     try:
+        kind = Image.registered_extensions().get(path.suffix.lower())
+        if kind not in Image.SAVE:
+            raise ValueError("the name must end like a picture's, as .png")
         path.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(dataset).save(path)
+        with atomic_file(path, sync=False) as file:
+            contact_sheet(dataset).save(file, format=kind)
     except (OSError, ValueError) as error:
         raise UserError(f"the contact sheet cannot be written to {path} ({error})") from error
     for label, place in (("prepared in", dataset.folder), ("contact sheet", path)):
@@ -65,7 +70,7 @@ def _lines(dataset: Dataset) -> Iterator[tuple[str, RenderableType]]:
     yield "parts", ", ".join(f"{len(rows):,} {part}" for part, rows in dataset.rows.items())
     if dataset.labels is not None:
         counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-        shown = [Text(f"{n:,} {name}") for name, n in zip(dataset.classes, counts, strict=True)]
+        shown = [Text(f"{n:,} {printable(name)}") for name, n in zip(dataset.classes, counts, strict=True)]
         more = [Text(f"and {len(shown) - 24:,} more")] if len(shown) > 24 else []
         yield f"{len(shown):,} classes", Columns([*shown[:24], *more], padding=(0, 3))
     else:

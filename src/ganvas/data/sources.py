@@ -21,6 +21,7 @@ from ganvas.data import idx
 from ganvas.data.decode import ENDINGS, Raw
 from ganvas.data.labels import Tree, arrange
 from ganvas.errors import UserError
+from ganvas.files import printable, tell_unreadable
 
 LARGEST = 1 << 30  # bytes of one file
 
@@ -65,13 +66,18 @@ def at(path: Path) -> Source:
     Raises:
         UserError: it is none of these, or nothing in it could be used.
     """
-    path = path.resolve()
-    if path.is_dir():
+    with tell_unreadable(path):
+        status = path.stat()
+        path = path.resolve()
+    if stat.S_ISDIR(status.st_mode):
         return _folder(path)
+    if not stat.S_ISREG(status.st_mode):  # a device may never end
+        raise UserError(f"{path} is neither a folder nor a file")
     if idx.is_images(path.name):
         return arrays(short(path.parent.name), partial(_idx, {0: path}), idx_files({0: path}))
-    if zipfile.is_zipfile(path) or path.suffix.lower() == ".zip":
-        status = path.stat()
+    with tell_unreadable(path), path.open("rb") as file:
+        is_zip = zipfile.is_zipfile(file)
+    if is_zip or path.suffix.lower() == ".zip":
         stamp = hash_of("zip", str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         return Source(short(path.stem), stamp, partial(_zip, path))
     raise UserError(f"{path} is neither a folder, a zip nor an idx file")
@@ -102,21 +108,26 @@ def _folder(root: Path) -> Source:
         elif idx.is_images(path.name):
             arrays_found.append(root / name)
         else:
-            skipped[path.suffix.lower() or "no ending"] += 1
+            skipped[_ending(path)] += 1
     at_root = [path for path in arrays_found if path.parent == root]
     if at_root or (arrays_found and not pictures):
         chosen = idx.choose(at_root or arrays_found)
         return arrays(short(root.name), partial(_idx, chosen), idx_files(chosen))
     if not pictures:
         raise _nothing(root, skipped)
-    tree = arrange(list(pictures), tables, lambda name: (root / name).read_bytes())
+
+    def read_table(name: str) -> bytes:
+        with tell_unreadable(root / name):
+            return _read_file(root / name)
+
+    tree = arrange(list(pictures), tables, read_table)
     base = root / tree.base
     if tree.outside:
         skipped["outside train and its like"] = tree.outside
-    table = base / "dataset.json"
+    table = tree.base + "dataset.json"
 
     def content() -> str:
-        hashes = [hash_of(table.read_bytes().hex()) if table.is_file() else ""]
+        hashes = [hash_of(read_table(table).hex()) if table in tables else ""]
         with progress("checking the files", len(tree.names)) as advance:
             for name in tree.names:
                 hashes.append(_file_hash(base / name))
@@ -153,18 +164,18 @@ def _walk(root: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
             seen.add((status.st_dev, status.st_ino))
             entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
         except OSError as error:
-            raise UserError(f"the folder {root / folder} cannot be read ({error.strerror})") from error
+            raise UserError(f"the folder {printable(root / folder)} cannot be read ({error.strerror})") from error
         deeper = []
         for entry in entries:
             name = f"{folder}{entry.name}"
             if hidden(entry.name):
                 continue
-            if entry.is_dir():
-                deeper.append(name + "/")
-                continue
             try:
+                if entry.is_dir():
+                    deeper.append(name + "/")
+                    continue
                 status = entry.stat()
-            except OSError:  # a dangling link: counted as unreadable when it is read
+            except OSError:  # a link to nowhere or to itself: counted as unreadable when it is read
                 yield name, (-1, -1, -1)
                 continue
             if stat.S_ISREG(status.st_mode):
@@ -175,6 +186,10 @@ def _walk(root: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
 def hidden(part: str) -> bool:
     """Tell whether a file or folder of this name is not meant to be seen."""
     return part.startswith(".") or part == "__MACOSX"
+
+
+def _ending(path: PurePosixPath) -> str:
+    return printable(path.suffix.lower()) or "no ending"
 
 
 def _read_file(path: Path) -> bytes:
@@ -220,9 +235,9 @@ def _members(path: Path, archive: zipfile.ZipFile) -> Listing:
             raise UserError(f"{path} is refused: its member {info.filename!r} would lie outside of it")
         if info.is_dir() or any(hidden(part) for part in parts):
             continue
-        ending = PurePosixPath(name).suffix.lower()
+        ending = _ending(PurePosixPath(name))
         if ending not in ENDINGS and parts[-1] != "dataset.json":
-            skipped[ending or "no ending"] += 1
+            skipped[ending] += 1
             continue
         if info.file_size > LARGEST:
             raise UserError(f"{path} is refused: its member {info.filename!r} unpacks to more than 1 GiB")
@@ -240,8 +255,8 @@ def _members(path: Path, archive: zipfile.ZipFile) -> Listing:
     def read_table(name: str) -> bytes:
         try:
             return read(tables[name])
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
-            raise UserError(f"{path}: {name} cannot be read ({error})") from error
+        except Exception as error:  # unpackers of damaged bytes raise anything
+            raise UserError(f"{path}: {name!r} cannot be read ({error})") from error
 
     tree = arrange(list(pictures), tables, read_table)
     if tree.outside:
@@ -287,7 +302,11 @@ def arrays(
         names = tuple(map(str, range(len(images))))
         return Listing(names, images.__getitem__, content, parts, labels, called, images)
 
-    stats = [(str(p), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for p in files for s in [p.stat()]]
+    stats = []
+    for path in files:
+        with tell_unreadable(path):
+            status = path.stat()
+        stats.append((str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     return Source(name, hash_of("arrays", name, edition, stats, classes), listing, {})
 
 

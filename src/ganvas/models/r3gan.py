@@ -37,6 +37,9 @@ class DiscriminatorConfig:
             raise UserError(f"patch={self.patch} is not possible; it is 1 or even")
         if not self.widths or min(*self.widths, self.blocks, self.channels, self.width, self.height) < 1:
             raise UserError("widths, blocks, channels, width and height are all at least 1")
+        # A file's header may ask for anything, and what follows takes time in proportion, or more.
+        if max(*self.widths, self.blocks, self.patch) > 2**16 or len(self.widths) > 64:
+            raise UserError("widths, blocks and patch are all at most 65536, and there are at most 64 widths")
 
     def sizes(self) -> list[tuple[int, int]]:
         """Return (height, width) of each stage, coarse to fine."""
@@ -52,8 +55,8 @@ class GeneratorConfig(DiscriminatorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.z_dim < 1:
-            raise UserError("z_dim is at least 1")
+        if not 1 <= self.z_dim <= 2**20:
+            raise UserError("z_dim is at least 1 and at most 1048576")
 
 
 class Generator(nn.Module):
