@@ -301,7 +301,7 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
 
 
 def override(config: Config, settings: Iterable[str]) -> Config:
-    """Apply `--set` entries such as `optimiser.lr=0.002` or `generator.width=96`.
+    """Apply `--set` entries such as `optimiser.lr=0.002` or `generator.z_dim=32`.
 
     A setting of a network is only stored here; the network checks it when it is built.
 

@@ -73,6 +73,8 @@ def check(options: TrainOptions) -> None:
         parse_pair(options.size, "size")
     if options.new and (options.resume or options.extend):
         raise UserError(f"--new and --{'resume' if options.resume else 'extend'} contradict each other")
+    anything = NetworkConfig("")
+    apply(options, Config(anything, anything, ObjectiveConfig(penalties=())))  # only to hear its complaints early
     if options.threads < 0:
         raise UserError("--threads must not be negative")
     if options.init == "":
