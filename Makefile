@@ -13,7 +13,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
 demo: .venv/.run  ## learn to draw digits in three minutes; again: go on, or say that it is finished
-	$(VENV) -m ganvas train digits --budget 3m --name demo
+	$(VENV) -m ganvas train digits --size 16 --budget 3m --name demo
 
 # One thread, since on a busy machine several spend most of their time waiting for one another.
 test: .venv/.test  ## run the tests
