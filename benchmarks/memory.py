@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 from report import Row, report
 
+import ganvas
 from ganvas import UserError
-from ganvas.data import cache, sources
+from ganvas.data import cache
 
 MIB = 1 << 20
 
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     try:
-        sources.find(options.data)  # which fetches a named set
+        ganvas.open_dataset(options.data)  # which fetches a named set
     except UserError as error:
         sys.exit(f"{parser.prog}: {error}")
     peaks = [peak(options.data, options.budget) for _ in range(options.repeats)]
