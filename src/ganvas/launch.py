@@ -103,10 +103,10 @@ def find_run(options: TrainOptions, dataset: Dataset) -> Run | None:
     Raises:
         UserError: `--resume` or `--extend` find none, or the run of `--name` has other options.
     """
-    wanted = identity(options, dataset.digest)
-    runs = [run for run in runs_in(Path(options.out).expanduser()) if run.plan.options == wanted]
-    if options.name and not runs and (Path(options.out).expanduser() / options.name / "config.json").exists():
-        theirs = open_run(Path(options.out).expanduser() / options.name).plan.options
+    wanted, out = identity(options, dataset.digest), Path(options.out).expanduser()
+    runs = [run for run in runs_in(out) if run.plan.options == wanted]
+    if options.name and not runs and (out / options.name / "config.json").exists():
+        theirs = open_run(out / options.name).plan.options
         other = ", ".join(f"--{k.replace('_', '-')}" for k in wanted if wanted[k] != theirs.get(k))
         raise UserError(f"the run {options.name} has other options ({other}); choose another --name")
     unfinished = [run for run in runs if not run.finished]
@@ -200,10 +200,11 @@ def measure(
     automatic = ["fp32"] if device.type == "mps" else ["fp32", "bf16"]
     names = automatic if options.precision == "auto" else [options.precision]
     ways = [(name, count) for name in names for count in sorted(counts)]
-    states = {way: State(config, device) for way in ways}
+    states = {name: State(config, device) for name in names}
     speeds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
     for turn in range(3):
-        for way, state in states.items():
+        for way in ways:
+            state = states[way[0]]
             begin, first = time.monotonic(), state.images
             with threads(way[1]):
                 while state.images == first or (turn and time.monotonic() - begin < seconds / 2):
@@ -213,7 +214,7 @@ def measure(
             if turn:  # the first is for warming up
                 speeds[way].append((state.images - first) / (time.monotonic() - begin))
     begin = time.monotonic()
-    states[ways[0]].task.sample(states[ways[0]].average, SAMPLES)
+    states[names[0]].task.sample(states[names[0]].average, SAMPLES)
     return {way: sum(values) / len(values) for way, values in speeds.items()}, time.monotonic() - begin
 
 

@@ -178,10 +178,12 @@ def loop(run: Run, state: State, dataset: Dataset) -> None:
                 plot(figures)
                 show(describe(figures, plan))
                 run.sign_of_life()
-            if state.step % plan.snap == 0 or last or stopped():
+            stop = stopped()
+            due = state.step % plan.snap == 0 or last or stop
+            if due:
                 run.snapshot(state)
-            if state.step % plan.snap == 0 or last or stopped() or time.monotonic() - saved > SAVE_SECONDS:
+            if due or time.monotonic() - saved > SAVE_SECONDS:
                 checkpoint.save(run.folder / "checkpoint", state)
                 saved = time.monotonic()
-            if stopped() and not last:
+            if stop and not last:
                 raise KeyboardInterrupt
