@@ -14,19 +14,17 @@ from ganvas import recipe
 from ganvas.config import (
     Budget,
     Config,
-    DataOptions,
     Facts,
     NetworkConfig,
     ObjectiveConfig,
     OptimiserConfig,
-    TrainOptions,
     build,
     override,
     parse_pair,
     parse_seeds,
-    takes,
 )
 from ganvas.errors import UserError
+from ganvas.options import DataOptions, TrainOptions, takes
 
 CONFIG = Config(
     generator=NetworkConfig("r3gan:Generator", {"channels": 3, "width": 48, "height": 32, "z_dim": 8}),

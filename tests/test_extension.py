@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 import ganvas
-from ganvas.config import Budget, Config, Facts, NetworkConfig, ObjectiveConfig, TrainOptions
+from ganvas.config import Budget, Config, Facts, NetworkConfig, ObjectiveConfig
 from ganvas.errors import UserError
 from ganvas.models import build_network, describe_network
+from ganvas.options import TrainOptions
 from ganvas.presets import find_preset
 from ganvas.recipe import apply
 from ganvas.state import State

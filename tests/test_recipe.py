@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from ganvas import recipe
-from ganvas.config import Budget, Config, Facts, NetworkConfig, ObjectiveConfig, OptimiserConfig, TrainOptions
+from ganvas.config import Budget, Config, Facts, NetworkConfig, ObjectiveConfig, OptimiserConfig
 from ganvas.errors import UserError
 from ganvas.models import build_network
+from ganvas.options import TrainOptions
 
 CONFIG = Config(NetworkConfig("a:G", {"width": 8}), NetworkConfig("a:D"), why={"batch": "the preset's"})
 

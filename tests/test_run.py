@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from ganvas import run as module
-from ganvas.config import Config, NetworkConfig, TrainOptions
+from ganvas.config import Config, NetworkConfig
 from ganvas.errors import UserError
+from ganvas.options import TrainOptions
 from ganvas.run import ELSEWHERE, Plan, Run, identity, new_folder, open_run, runs_in
 
 

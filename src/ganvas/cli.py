@@ -11,15 +11,9 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 
 import ganvas
 from ganvas import presets, recipe
-from ganvas.config import (
-    CleanOptions,
-    GenerateOptions,
-    InterpolateOptions,
-    ShowOptions,
-    TrainOptions,
-)
 from ganvas.console import say
 from ganvas.errors import UserError
+from ganvas.options import CleanOptions, GenerateOptions, InterpolateOptions, ShowOptions, TrainOptions
 
 INTERRUPTED = 130
 

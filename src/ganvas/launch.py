@@ -14,7 +14,7 @@ from torch import nn
 
 import ganvas
 from ganvas import checkpoint, recipe
-from ganvas.config import SHAPE, Budget, Config, DataOptions, Facts, NetworkConfig, TrainOptions, build, takes
+from ganvas.config import SHAPE, Budget, Config, Facts, NetworkConfig, build
 from ganvas.console import say, table
 from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
@@ -22,6 +22,7 @@ from ganvas.files import tell_unwritable
 from ganvas.losses import find_loss, find_penalty
 from ganvas.modelfile import find_model, load_networks
 from ganvas.models import config_type, describe_network, find_network
+from ganvas.options import DataOptions, TrainOptions, takes
 from ganvas.pictures import grid, near_square, save_png
 from ganvas.presets import find_preset, preset_size
 from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_in
@@ -42,7 +43,7 @@ LOG_SECONDS = 2.0
 def train(options: TrainOptions) -> Model | None:
     """Train a GAN on pictures, or go on with the unfinished run of equal options.
 
-    Takes the options of `ganvas train` (see `ganvas.config.TrainOptions`): `ganvas.train("photos/", budget="10m")`.
+    Takes the options of `ganvas train` (see `ganvas.options.TrainOptions`): `ganvas.train("photos/", budget="10m")`.
 
     Returns:
         The trained model; None after a dry run.

@@ -25,10 +25,11 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 import ganvas
-from ganvas.config import NetworkConfig, Weights, build
+from ganvas.config import NetworkConfig, build
 from ganvas.errors import UserError, nearest
 from ganvas.files import atomic_write, find_path, printable, tell_unreadable
 from ganvas.models import build_network
+from ganvas.options import Weights
 
 FORMAT = 1
 

@@ -10,11 +10,11 @@ from ganvas.config import (
     NetworkConfig,
     ObjectiveConfig,
     OptimiserConfig,
-    TrainOptions,
     override,
     parse_pair,
 )
 from ganvas.errors import UserError
+from ganvas.options import TrainOptions
 
 COARSEST = 7
 """Halve the picture while its shorter side is longer than this, in pixels."""

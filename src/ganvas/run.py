@@ -23,12 +23,13 @@ from typing import Any
 import filelock
 
 from ganvas import checkpoint
-from ganvas.config import Config, TrainOptions, build
+from ganvas.config import Config, build
 from ganvas.console import say
 from ganvas.errors import UserError
 from ganvas.files import atomic_file, atomic_write, tell_unwritable
 from ganvas.modelfile import save_model
 from ganvas.models import describe_network
+from ganvas.options import TrainOptions
 from ganvas.pictures import grid, near_square, save_png
 from ganvas.state import State
 

@@ -18,12 +18,13 @@ from torch.backends import cudnn, mkldnn
 
 import ganvas
 from ganvas import pictures
-from ganvas.config import GenerateOptions, InterpolateOptions, Weights, parse_pair, parse_seeds, takes
+from ganvas.config import parse_pair, parse_seeds
 from ganvas.console import progress as progress_bar
 from ganvas.console import say
 from ganvas.errors import UserError
 from ganvas.files import atomic_file, made_folder, tell_unwritable
 from ganvas.modelfile import find_model, load_networks
+from ganvas.options import GenerateOptions, InterpolateOptions, Weights, takes
 from ganvas.pictures import COMFORT, Pixels, grid_size, near_square, save_png, straight, to_pil, to_uint8
 from ganvas.walks import walk
 

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ganvas.config import DataOptions, parse_pair
+from ganvas.config import parse_pair
 from ganvas.console import progress
 from ganvas.data.decode import Decoded, area_lost, decode, open_picture, to_channels
 from ganvas.data.labels import TRAIN, cut
 from ganvas.data.sources import Listing
 from ganvas.errors import UserError, nearest
+from ganvas.options import DataOptions
 
 T = TypeVar("T")
 SMALLEST, LARGEST = 8, 4096  # px

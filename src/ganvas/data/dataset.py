@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ganvas.config import DataOptions, takes
 from ganvas.console import say
 from ganvas.data import build, cache, named, sources
 from ganvas.data.build import Summary
 from ganvas.data.labels import PARTS
 from ganvas.errors import UserError, nearest
 from ganvas.files import find_path
+from ganvas.options import DataOptions, takes
 
 if TYPE_CHECKING:
     import torch
