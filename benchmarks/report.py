@@ -27,6 +27,7 @@ class Row:
     values: Sequence[float]
     wanted: str = ""
     """As `< 0.5` or `>= 10`; the median is held against it."""
+    note: str = ""
 
     @property
     def median(self) -> float:
@@ -42,17 +43,20 @@ class Row:
         return {"<": self.median < float(limit), ">=": self.median >= float(limit)}[sign]
 
 
-def report(name: str, about: dict[str, object], rows: Sequence[Row]) -> None:
-    """Print a table, and write bench-results/<name>-<time>.json in the current folder."""
-    table = Table("measured", "median", "least", "most", "n", "wanted", title=f"{name}: {_line(about)}")
+def report(name: str, about: dict[str, object], rows: Sequence[Row], details: object = None) -> None:
+    """Print a table, and write bench-results/<name>-<time>.json with what else was found."""
+    table = Table("measured", "median", "least", "most", "n", "wanted", "note", title=f"{name}: {_line(about)}")
     for row in rows:
         figures = [f"{value:.4g} {row.unit}" for value in (row.median, min(row.values), max(row.values))]
         verdict = {None: "", True: f"{row.wanted}: yes", False: f"{row.wanted}: NO"}[row.good]
-        table.add_row(row.name, *figures, str(len(row.values)), verdict)
+        table.add_row(row.name, *figures, str(len(row.values)), verdict, row.note)
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    facts = {"benchmark": name, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **about, **machine()}
+    facts = {"benchmark": name, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "about": about, **machine()}
+    facts["command"] = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_short, sys.argv[1:])])
     facts["rows"] = [asdict(row) | {"median": row.median, "good": row.good} for row in rows]
+    if details is not None:
+        facts["details"] = details
     path = Path("bench-results") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -89,6 +93,11 @@ def _commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def _short(word: str) -> str:
+    """Return a path's last part, and any other word as it is."""
+    return Path(word).name if word.startswith(("/", "~", ".")) else word
 
 
 def _line(about: dict[str, object]) -> str:

@@ -132,7 +132,7 @@ def test_finished_new_extend_and_options(pictures: Path, tmp_path: Path, capsys:
 
 @pytest.mark.parametrize("budget", ["60steps"])
 def test_killed_at_any_moment_it_ends_in_the_same_weights(pictures: Path, tmp_path: Path, budget: str) -> None:
-    more = ["--budget", budget, "--snap", "7steps", "--seed", "3", "--mirror"]
+    more = ["--budget", budget, "--snap", "7steps", "--seed", "3", "--mirror", "yes"]
     whole = command(pictures, tmp_path / "whole", *more)
     broken = command(pictures, tmp_path / "broken", *more)
     assert finish(start("never", 0, whole))[0] == 0

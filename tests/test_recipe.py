@@ -57,7 +57,15 @@ def test_without_options_the_preset_stands():
 
 def test_options_stand_over_the_preset_and_set_over_both():
     options = TrainOptions(
-        "x", loss="hinge", batch=5, lr=0.5, gamma=0.0, seed=7, mirror=True, task="t:T", set=("batch=6", "generator.z=1")
+        "x",
+        loss="hinge",
+        batch=5,
+        lr=0.5,
+        gamma=0.0,
+        seed=7,
+        mirror="yes",
+        task="t:T",
+        set=("batch=6", "generator.z=1"),
     )
     made = recipe.apply(options, CONFIG)
     assert (made.objective.loss, made.objective.gamma, made.objective.penalties) == ("hinge", 0.0, ("r1", "r2"))

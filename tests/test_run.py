@@ -141,7 +141,7 @@ def test_where_and_how_a_command_runs_does_not_make_another_run():
         {"batch": 3},
         {"lr": 0.1},
         {"gamma": 0.1},
-        {"mirror": True},
+        {"mirror": "yes"},
         {"set": ("batch=4",)},
         {"size": "8"},
         {"init": "other"},

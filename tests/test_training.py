@@ -12,13 +12,11 @@ from torch import Tensor, nn
 
 from ganvas import training
 from ganvas.config import Config, NetworkConfig, ObjectiveConfig, OptimiserConfig, Player
-from ganvas.errors import UserError
 from ganvas.losses import find_loss
 from ganvas.state import State
 from ganvas.tasks.base import Batch, Pair, Scores, Task
 from ganvas.training import (
     EMA_RAMP,
-    MOST_SKIPPED,
     frozen_buffers,
     objective,
     real_images,
@@ -348,31 +346,47 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(player):
 
 
 @pytest.mark.parametrize("real", [math.nan, math.inf])
-def test_training_ends_after_too_many_skipped_updates_in_a_row(real):
+def test_skipped_updates_are_counted_and_change_nothing(real):
     state = make_state()
-    for expected in range(1, MOST_SKIPPED):
+    for expected in range(1, 4):
         step(state, torch.full((4, 2, 4, 4), real), 1.0, "fp32")
         assert (state.step, state.skipped, state.skipped_in_a_row) == (expected, 2 * expected, expected)
     assert all(p.isfinite().all() for p in state.task.networks["discriminator"].parameters())
-    with pytest.raises(UserError, match=f"stopped at step {MOST_SKIPPED - 1}") as caught:
-        step(state, torch.full((4, 2, 4, 4), real), 1.0, "fp32")
-    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_sound_step_forgives_the_skipped_ones():
     state = make_state()
-    for real in (math.nan, 0.0) * MOST_SKIPPED:
+    for real in (math.nan, 0.0) * 3:
         step(state, images() + real, 1.0, "fp32")
-    assert (state.skipped, state.skipped_in_a_row, state.step) == (2 * MOST_SKIPPED, 0, 2 * MOST_SKIPPED)
+    assert (state.skipped, state.skipped_in_a_row, state.step) == (6, 0, 6)
 
 
 @either_player
-def test_training_ends_when_only_one_player_cannot_learn(player):
+def test_one_player_that_cannot_learn_counts(player):
     state = make_state()
     poisoned(state, player)
-    with pytest.raises(UserError):  # noqa: PT012
-        for _ in range(3 * MOST_SKIPPED):
-            step(state, images(), 1.0, "fp32")
+    for expected in range(1, 4):
+        step(state, images(), 1.0, "fp32")
+        assert state.skipped_in_a_row == expected
+
+
+def test_a_roll_back_brings_back_weights_and_moments_and_no_counters():
+    state = make_state()
+    fresh = state.copied()
+    for number in range(3):
+        step(state, images(number), 1.0, "fp32")
+    good, ahead = state.copied(), None
+    for number in range(3, 5):
+        step(state, images(number), 1.0, "fp32")
+    ahead = state.step
+    state.skipped_in_a_row = 2
+    state.return_to(good)
+    assert same(state.tensors(), good)
+    assert (state.step, state.skipped_in_a_row) == (ahead, 0)
+    step(state, images(9), 1.0, "fp32")
+    assert not same(state.tensors(), good)  # what is kept is a copy
+    state.return_to(fresh)
+    assert same(state.tensors(), fresh)
 
 
 def test_a_skipped_update_leaves_no_trace_in_batch_norm():

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ganvas.data import Dataset, open_dataset
     from ganvas.errors import UserError
     from ganvas.launch import train
+    from ganvas.metrics.evaluate import evaluate
     from ganvas.sample import Model, load, render
 
 # Imported when first used (PEP 562), so that `ganvas --help` does not wait for torch.
@@ -16,13 +17,14 @@ _HOMES = {
     "Dataset": "ganvas.data",
     "Model": "ganvas.sample",
     "UserError": "ganvas.errors",
+    "evaluate": "ganvas.metrics.evaluate",
     "load": "ganvas.sample",
     "open_dataset": "ganvas.data",
     "render": "ganvas.sample",
     "train": "ganvas.launch",
 }
 
-__all__ = ["Dataset", "Model", "UserError", "__version__", "load", "open_dataset", "render", "train"]
+__all__ = ["Dataset", "Model", "UserError", "__version__", "evaluate", "load", "open_dataset", "render", "train"]
 
 
 def __getattr__(name: str) -> Any:

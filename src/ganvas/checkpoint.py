@@ -24,9 +24,8 @@ def save(folder: Path, state: State) -> Path:
     Raises:
         UserError: the disk is full or not writable; the checkpoints before are untouched.
     """
-    about = {"step": state.step, "skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.tensors().items()}
-    data = safetensors.torch.save(tensors, {"ganvas": json.dumps(about)})
+    data = safetensors.torch.save(tensors, {"ganvas": json.dumps(state.numbers())})
     path = folder / f"{state.step:08d}-{_checksum(data)}.safetensors"
     try:
         folder.mkdir(exist_ok=True)
@@ -60,10 +59,9 @@ def load(folder: Path, state: State) -> bool:
         return False
     header = int.from_bytes(data[:8], "little")
     try:
-        about = json.loads(json.loads(data[8 : 8 + header])["__metadata__"]["ganvas"])
+        numbers = json.loads(json.loads(data[8 : 8 + header])["__metadata__"]["ganvas"])
         state.restore(safetensors.torch.load(data))
-        state.step, state.skipped = about["step"], about["skipped"]
-        state.skipped_in_a_row = about["skipped_in_a_row"]
+        state.recall(numbers)
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(f"the checkpoints in {folder} do not fit their run; start again with --new") from error
     return True

@@ -13,7 +13,7 @@ import ganvas
 from ganvas import presets, recipe
 from ganvas.console import say
 from ganvas.errors import UserError
-from ganvas.options import CleanOptions, GenerateOptions, InterpolateOptions, ShowOptions, TrainOptions
+from ganvas.options import CleanOptions, EvaluateOptions, GenerateOptions, InterpolateOptions, ShowOptions, TrainOptions
 
 INTERRUPTED = 130
 
@@ -29,6 +29,7 @@ Command = (
     Annotated[TrainOptions, subcommand("train")]
     | Annotated[GenerateOptions, subcommand("generate")]
     | Annotated[InterpolateOptions, subcommand("interpolate")]
+    | Annotated[EvaluateOptions, subcommand("evaluate")]
     | Annotated[DataCommand, subcommand("data")]
 )
 
@@ -55,6 +56,10 @@ def run(options: Any) -> None:
             from ganvas import sample
 
             sample.interpolate(**plain)
+        case EvaluateOptions():
+            from ganvas.metrics import evaluate
+
+            evaluate.evaluate(**plain)
         case ShowOptions():
             from ganvas import data
 

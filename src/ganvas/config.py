@@ -64,6 +64,20 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True)
+class AugmentConfig:
+    """Differentiable augmentation of all that the discriminator sees (see diffaug.py)."""
+
+    kinds: tuple[str, ...] = ()
+    """Of flip, colour, translation and cutout; none for no augmentation."""
+    strength: float = 0.0
+    """The probability of each kind, at the start."""
+    adaptive: bool = True
+    """Let the strength follow how much the discriminator overfits."""
+    kimg: float = 500.0
+    """Thousands of images in which the strength can go from 0 to 1."""
+
+
+@dataclass(frozen=True)
 class Config:
     """All that determines a run's mathematics; a preset makes one from the facts of the data and the budget."""
 
@@ -71,6 +85,7 @@ class Config:
     discriminator: NetworkConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
+    augment: AugmentConfig = AugmentConfig()
     task: str = "generate"
     batch: int = 32
     order: tuple[Player, ...] = ("discriminator", "generator")
@@ -98,6 +113,8 @@ class Facts:
     channels: int
     budget: "Budget"
     device: str
+    mirror_p: float = 0.0
+    """How likely the pictures would differ from mirrored ones as they do by chance (see data/symmetry.py)."""
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
@@ -168,6 +185,19 @@ def override(config: Config, settings: Iterable[str]) -> Config:
         target[key] = value
         plain["why"][path] = "you set it"
     return build(Config, plain, "")
+
+
+def flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """Return nested settings by dotted names, as `--set` takes them; without the reasons."""
+    rows: dict[str, object] = {}
+    for name, value in values.items():
+        if name == "settings" and isinstance(value, dict):
+            rows |= flat(value, prefix)
+        elif isinstance(value, dict) and name != "why":
+            rows |= flat(value, f"{prefix}{name}.")
+        elif name != "why":
+            rows[prefix + name] = value
+    return rows
 
 
 # ---------------------------------------------------------------------------------------------- small languages

@@ -1,41 +1,40 @@
 """What happens around the loop: find or make the run, measure the machine, settle the plan, and say what next."""
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
-import torch
 from torch import nn
 
 import ganvas
 from ganvas import checkpoint, recipe
-from ganvas.config import SHAPE, Budget, Config, Facts, NetworkConfig, build
+from ganvas.config import SHAPE, Budget, Config, Facts, NetworkConfig, build, flat
 from ganvas.console import say, table
-from ganvas.data import Dataset, load_dataset
+from ganvas.data import Dataset, load_dataset, mirror_p
 from ganvas.errors import UserError
 from ganvas.files import tell_unwritable
+from ganvas.health import LOOKED_AT, of_data
 from ganvas.losses import find_loss, find_penalty
+from ganvas.metrics.features import find_extractor
 from ganvas.modelfile import find_model, load_networks
 from ganvas.models import config_type, describe_network, find_network
 from ganvas.options import DataOptions, TrainOptions, takes
 from ganvas.pictures import grid, near_square, save_png
 from ganvas.presets import find_preset, preset_size
+from ganvas.quality import SHORTEST, Quality, affordable
 from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_in
 from ganvas.sample import Model, load, pick_device
 from ganvas.state import State
-from ganvas.training import loop, real_images, step
+from ganvas.training import loop
+from ganvas.warmup import judging_time, measure, threads
 from ganvas.watch import duration
 
 PLAYERS = ("generator", "discriminator")
 FEWEST = 2
 """Training images."""
-PROBE = (0.03, 0.4, 8.0)
-"""The warm-up's share of a time budget, and its least and most seconds, for each precision tried."""
 LOG_SECONDS = 2.0
 
 
@@ -81,7 +80,7 @@ def train(options: TrainOptions) -> Model | None:
         with run.held(), threads(run.plan.threads):
             # Read again, as another process may have trained it meanwhile.
             go_on(open_run(run.folder), extension, dataset, options)
-    return load(run.folder, weights="last", device=options.device, trust=True)
+    return load(run.folder, device=options.device, trust=True)
 
 
 def open_data(options: TrainOptions) -> Dataset:
@@ -127,7 +126,10 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
         UserError: options that do not fit the data or each other.
     """
     device = pick_device(options.device)
-    facts = Facts(len(dataset.rows["train"]), dataset.width, dataset.height, dataset.channels, budget, device.type)
+    facts = Facts(
+        len(dataset.rows["train"]), dataset.width, dataset.height, dataset.channels, budget, device.type,
+        mirror_p(dataset.images, dataset.rows["train"]),
+    )  # fmt: skip
     config = recipe.apply(options, find_preset(options.preset)(facts))
     if options.init:
         config = initialised_from(options, config, dataset)
@@ -145,7 +147,17 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
     fastest = max(speeds, key=lambda way: speeds[way])
     reason = ", ".join(f"{name} on {n} thread(s) {speed:.0f} images/s" for (name, n), speed in speeds.items())
     config = config.replace(why=config.why | {"precision": reason})
-    elsewhere = time.monotonic() - started + (recipe.SNAPSHOTS + 1) * drawing
+    steps = recipe.steps_of(budget, config.batch, speeds[fastest])
+    snapshots = 1 + -(-steps // recipe.snapshot_steps(options.snap, config.batch, steps))
+    estimate, report, judging = 0, 0, 0.0
+    if options.features != "none" and (seconds := steps * config.batch / speeds[fastest]) >= SHORTEST:
+        with threads(fastest[1]):
+            each = drawing + judging_time(
+                find_extractor(options.features, device=device.type, precision="fp32"), dataset
+            )
+        estimate, report = affordable(seconds, snapshots, each)
+        judging = each * ((snapshots + 2) * estimate + 4 * report)
+    elsewhere = time.monotonic() - started + SAMPLES * snapshots * drawing + judging
     steps = recipe.steps_of(budget, config.batch, speeds[fastest], elsewhere)
     return Plan(
         version=ganvas.__version__,
@@ -153,6 +165,7 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
         data={
             "name": dataset.name,
             "digest": dataset.digest,
+            "source": str(Path(options.data).expanduser().resolve()) if Path(options.data).exists() else options.data,
             "channels": dataset.channels,
             "classes": list(dataset.classes),
             "images": {part: len(rows) for part, rows in dataset.rows.items()},
@@ -164,6 +177,8 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
         images_per_second=round(speeds[fastest], 1),
         snap=recipe.snapshot_steps(options.snap, config.batch, steps),
         log=max(1, round(LOG_SECONDS * speeds[fastest] / config.batch)),
+        estimate=estimate,
+        report=report,
         legs=(steps,),
     )
 
@@ -185,51 +200,6 @@ def complete(config: Config, facts: Facts) -> Config:
     return config.replace(**specs)
 
 
-def measure(
-    config: Config, options: TrainOptions, budget: Budget, device: torch.device, dataset: Dataset
-) -> tuple[dict[tuple[str, int], float], float]:
-    """Train throw-away copies for a moment, in turns.
-
-    Returns:
-        Images a second by precision (of `auto`: fp32 and bf16) and threads (on a CPU: all cores and one, since on a
-        busy machine several threads mostly wait for each other); and the seconds that a snapshot's pictures take.
-    """
-    share, least, most = PROBE
-    seconds = min(most, max(least, share * (budget.seconds or 0)))
-    cores = options.threads or torch.get_num_threads()
-    counts = {cores, 1} if device.type == "cpu" and not options.threads else {cores}
-    automatic = ["fp32"] if device.type == "mps" else ["fp32", "bf16"]
-    names = automatic if options.precision == "auto" else [options.precision]
-    ways = [(name, count) for name in names for count in sorted(counts)]
-    states = {name: State(config, device) for name in names}
-    speeds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
-    for turn in range(3):
-        for way in ways:
-            state = states[way[0]]
-            begin, first = time.monotonic(), state.images
-            with threads(way[1]):
-                while state.images == first or (turn and time.monotonic() - begin < seconds / 2):
-                    step(state, real_images(dataset, state), 1.0, way[0])
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:  # the first is for warming up
-                speeds[way].append((state.images - first) / (time.monotonic() - begin))
-    begin = time.monotonic()
-    states[names[0]].task.sample(states[names[0]].average, SAMPLES)
-    return {way: sum(values) / len(values) for way, values in speeds.items()}, time.monotonic() - begin
-
-
-@contextlib.contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Compute with so many threads inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOptions) -> None:
     """Train a run from where it is to its end, or beyond it if it is at its end and `extension` says how far."""
     begin = time.monotonic()
@@ -244,13 +214,16 @@ def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOp
         say(f"training in {run.folder}; Ctrl-C saves, and the same command goes on")
         begin_run(run, state, dataset, options)
     run.forget_after(state.step)
+    quality = Quality(run, dataset)
     try:
-        loop(run, state, dataset)
+        loop(run, state, dataset, quality)
     except KeyboardInterrupt:
+        quality.report(state, finished=False)
         saved = checkpoint.last_step(run.folder / "checkpoint")
         say(f"stopped and saved at step {saved} of {run.plan.steps}; the same command goes on")
         raise
-    say(f"finished after {duration(time.monotonic() - begin)}: {run.folder}/fakes-{state.images:08d}.png")
+    quality.report(state, finished=True)
+    say(f"finished after {duration(time.monotonic() - begin)}: look at {run.folder}/report.html")
     say(f"next:  ganvas generate {run.folder}")
     say(f"       ganvas interpolate {run.folder} --out walk.gif")
 
@@ -262,6 +235,10 @@ def begin_run(run: Run, state: State, dataset: Dataset, options: TrainOptions) -
     reals = dataset.images[dataset.rows["train"][:SAMPLES]]
     with tell_unwritable(run.folder):
         save_png(grid(np.asarray(reals), *near_square(len(reals))), run.folder / "reals.png")
+    rows = dataset.rows["train"]
+    state.health.found += of_data(np.asarray(dataset.images[rows[:: max(1, len(rows) // LOOKED_AT)]]))
+    for finding in state.health.found:
+        say(f"note: {finding.message}")
     run.snapshot(state)
     checkpoint.save(run.folder / "checkpoint", state)
 
@@ -340,16 +317,3 @@ def tell(plan: Plan, dataset: Dataset, everything: bool) -> None:
     for name, reason in plan.config.why.items():  # a reason for several settings stands beside the first
         why[next((row for row in rows if row == name or row.startswith(f"{name}.")), name)] = reason
     table(rows if everything else {name: value for name, value in rows.items() if why.get(name)}, why)
-
-
-def flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """Return nested settings by dotted names, as `--set` takes them; without the reasons."""
-    rows: dict[str, object] = {}
-    for name, value in values.items():
-        if name == "settings" and isinstance(value, dict):
-            rows |= flat(value, prefix)
-        elif isinstance(value, dict) and name != "why":
-            rows |= flat(value, f"{prefix}{name}.")
-        elif name != "why":
-            rows[prefix + name] = value
-    return rows

@@ -82,8 +82,12 @@ class TrainOptions(DataOptions):
     """Number format of the networks; auto measures which is faster here."""
     threads: int = 0
     """Processor threads; 0 measures which number is fastest here."""
-    mirror: bool = False
-    """Also learn from the pictures' mirror images."""
+    mirror: Literal["auto", "yes", "no"] = "auto"
+    """Also learn from the pictures' mirror images; auto: where they cannot be told from the pictures."""
+    augment: Literal["auto", "yes", "no"] = "auto"
+    """Show the discriminator altered pictures, lest it learn few pictures by heart; auto: where they are few."""
+    features: str = "efficientnet-lite0"
+    """What quality is judged by while training: efficientnet-lite0, random, an import path, or none."""
     snap: str | None = None
     """How often to save and to draw samples, in steps or kimg; by default about ten times."""
     resume: bool = False
@@ -148,6 +152,34 @@ class InterpolateOptions(ModelOptions):
     """Several walks side by side, columns x rows."""
     truncation: float = 1.0
     """Below 1: more typical, less varied pictures."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(ModelOptions):
+    """Measure how good generated pictures are, beside real ones and an untrained model."""
+
+    run: tyro.conf.Positional[str]
+    """A run's folder, a model.safetensors, or a folder or zip of generated pictures."""
+    data: str | None = None
+    """The real pictures, as `ganvas train` takes them; a run mostly knows where its own are."""
+    n: int = 10_000
+    """How many pictures at most; as many are generated as are held out."""
+    split: Literal["test", "val"] = "test"
+    """Which held-out pictures."""
+    features: str = "efficientnet-lite0"
+    """efficientnet-lite0, inception (for FID; needs --feature-weights), random, or an import path."""
+    feature_weights: str | None = None
+    """The file of the official Inception's weights, or download."""
+    seed: int = 0
+    """Which pictures are drawn, real and generated ones."""
+    size: str | None = None
+    """64, or 96x64, for a folder of pictures; by default derived from the data."""
+    fit: Literal["crop", "pad", "stretch"] | None = None
+    """What happens to pictures of another shape, for a folder of pictures; crop by default."""
+    skip_bad: bool = False
+    """Go on without the unreadable files, however many they are."""
+    json: bool = False
+    """Print one JSON object to stdout instead of the table."""
 
 
 def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:

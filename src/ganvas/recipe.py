@@ -4,6 +4,7 @@ import dataclasses
 
 from ganvas.config import (
     SHAPE,
+    AugmentConfig,
     Budget,
     Config,
     Facts,
@@ -24,6 +25,12 @@ GAMMA = 10 / 28**2
 """The penalties' weight for each value of an image, found on MNIST and checked on 64x64 emoji (LOG.md)."""
 SHALLOW = 3
 """Stages up to which a learning rate of 1e-3 does not collapse; deeper networks take 3e-4 (LOG.md)."""
+FEW = 20_000
+"""Training images below which augmentation is at hand; how much of it is used follows from the overfitting seen."""
+KINDS = ("colour", "translation", "cutout")
+"""Of augmentation."""
+LIKELY = 0.05
+"""The pictures count as alike in a mirror where the test's p-value is above this."""
 SNAPSHOTS = 10
 """In a run, unless `--snap` says otherwise."""
 
@@ -46,6 +53,12 @@ def auto(facts: Facts) -> Config:
     }
     why["objective.gamma"] = "in proportion to the pixels and channels, as squared distances of images grow with them"
     why["optimiser.lr"] = f"{stages} stages bear it; above {SHALLOW}, 1e-3 collapses"
+    few = facts.images < FEW
+    why["augment.kinds"] = "as much as overfitting asks for" if few else f"{facts.images} images are enough without"
+    alike = facts.mirror_p > LIKELY
+    why["mirror"] = (
+        f"mirrored pictures {'cannot be told' if alike else 'differ'} from the others (p {facts.mirror_p:.2g})"
+    )
     if patch > 1:
         why["generator.patch"] = f"{patch}x{patch} pixels are made together, since the finest stage costs a CPU most"
     return Config(
@@ -53,6 +66,8 @@ def auto(facts: Facts) -> Config:
         discriminator=NetworkConfig("r3gan:Discriminator", settings),
         objective=ObjectiveConfig(gamma=round(GAMMA * facts.width * facts.height * facts.channels, 2)),
         optimiser=OptimiserConfig(lr=1e-3 if stages <= SHALLOW else 3e-4),
+        augment=AugmentConfig(KINDS if few else ()),
+        mirror=alike,
         batch=32,
         ema_kimg=4.4,
         why=why,
@@ -103,14 +118,21 @@ def apply(options: TrainOptions, config: Config) -> Config:
     if options.lr is not None:
         optimiser = dataclasses.replace(optimiser, lr=options.lr)
         why["optimiser.lr"] = "you set it"
+    if options.mirror != "auto":
+        why["mirror"] = "you set it"
+    augment = config.augment
+    if options.augment != "auto":
+        augment = AugmentConfig(augment.kinds or KINDS) if options.augment == "yes" else AugmentConfig()
+        why["augment.kinds"] = "you set it"
     if options.batch is not None:
         why["batch"] = "you set it"
     config = config.replace(
         task=options.task,
         objective=objective,
         optimiser=optimiser,
+        augment=augment,
         batch=config.batch if options.batch is None else options.batch,
-        mirror=options.mirror,
+        mirror=config.mirror if options.mirror == "auto" else options.mirror == "yes",
         seed=options.seed,
         why=why,
     )
@@ -134,6 +156,8 @@ def _check(config: Config) -> None:
             0 <= share <= 1 for share in (config.optimiser.warmup, config.optimiser.cooldown)
         ),
         "optimiser.eps must be above 0": 0 < config.optimiser.eps < float("inf"),
+        "augment.strength must lie between 0 and 1": 0 <= config.augment.strength <= 1,
+        "augment.kimg must be above 0": config.augment.kimg > 0,
         "ema_kimg must not be negative": config.ema_kimg >= 0,
         "the seed must not be negative": 0 <= config.seed < 2**63,
         "order must name each player once": sorted(config.order) == ["discriminator", "generator"],

@@ -2,9 +2,12 @@
 
 config.json            the options, the config, what was measured, and where the run ends
 stats.jsonl            losses and speed over the steps
+metrics.jsonl          how good the pictures are: estimates over the steps, and evaluations
 reals.png              training images
 fakes-<images>.png     samples of fixed seeds after so many images
 model.safetensors      the generator, portable
+best.safetensors       the same, when it was best by the estimates
+report.html            all of this for people
 checkpoint/            all that exact resumption needs
 lock, alive.json       who trains it now
 """
@@ -16,7 +19,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,10 @@ class Plan:
     """Steps from one line of statistics to the next."""
     legs: tuple[int, ...]
     """The step at which the run ends; after `--extend` more than one, each with its own schedule."""
+    estimate: int = 0
+    """Generated pictures in each estimate of the quality; 0 for no estimates."""
+    report: int = 0
+    """Generated pictures in the evaluation at the end; 0 for none."""
 
     @property
     def steps(self) -> int:
@@ -91,6 +98,11 @@ class Run:
         with tell_unwritable(self.folder):
             atomic_write(self.folder / "config.json", json.dumps(asdict(self.plan), indent=2).encode())
 
+    def end_at(self, step: int) -> None:
+        """Let the run end here, before its plan's last step."""
+        legs = (*(leg for leg in self.plan.legs if leg < step), step)
+        Run(self.folder, replace(self.plan, legs=legs)).write_plan()
+
     def log(self, figures: dict[str, Any]) -> None:
         """Add a line to stats.jsonl."""
         with tell_unwritable(self.folder), (self.folder / "stats.jsonl").open("a") as file:
@@ -110,11 +122,11 @@ class Run:
         """Drop the statistics of steps that a resumed run does again, and files that a kill left half written."""
         for unfinished in (*self.folder.glob(".*.tmp"), *self.folder.glob("checkpoint/.*.tmp")):
             unfinished.unlink()
-        path = self.folder / "stats.jsonl"
-        if path.exists():
-            lines = [line for line in path.read_text(errors="replace").splitlines() if _step_of(line) <= step]
-            with tell_unwritable(self.folder):
-                atomic_write(path, "".join(line + "\n" for line in lines).encode())
+        for path in (self.folder / "stats.jsonl", self.folder / "metrics.jsonl"):
+            if path.exists():
+                lines = [line for line in path.read_text(errors="replace").splitlines() if _step_of(line) <= step]
+                with tell_unwritable(self.folder):
+                    atomic_write(path, "".join(line + "\n" for line in lines).encode())
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -1,12 +1,16 @@
 """Everything that a step reads and changes."""
 
 import copy
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ganvas import tasks
 from ganvas.config import Config
+from ganvas.diffaug import Controller
+from ganvas.health import Health
 
 
 class State:
@@ -30,6 +34,8 @@ class State:
         self.step = 0
         self.skipped = 0
         self.skipped_in_a_row = 0
+        self.controller = Controller(config.augment.strength, span=1000 * config.augment.kimg)
+        self.health = Health(config.objective.loss)
 
     @property
     def images(self) -> int:
@@ -46,6 +52,32 @@ class State:
                 tensors |= {f"adam.{key}.{player}.{name}": value for key, value in moments.items()}
         return tensors
 
+    def copied(self) -> dict[str, Tensor]:
+        """Return copies of all tensors, to return to."""
+        return {name: value.detach().clone() for name, value in self.tensors().items()}
+
+    def return_to(self, tensors: dict[str, Tensor]) -> None:
+        """Roll back to what `copied` returned; what is counted goes on."""
+        self.restore(tensors)
+        self.skipped_in_a_row = 0
+
+    def numbers(self) -> dict[str, Any]:
+        """Return all that is no tensor, as plain as JSON."""
+        return {
+            "step": self.step,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "controller": asdict(self.controller),
+            "health": self.health.as_dict(),
+        }
+
+    def recall(self, numbers: dict[str, Any]) -> None:
+        """Take over what `numbers` returned."""
+        self.step, self.skipped = numbers["step"], numbers["skipped"]
+        self.skipped_in_a_row = numbers["skipped_in_a_row"]
+        self.controller = Controller(**numbers["controller"])
+        self.health = Health.from_dict(numbers["health"])
+
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over what `tensors` returned."""
         parts: dict[str, dict[str, Tensor]] = {"adam": {}}
@@ -59,6 +91,7 @@ class State:
                 moments = self.optimisers[player].state[parameter]
                 for key in ("step", "exp_avg", "exp_avg_sq"):
                     saved = parts["adam"].get(f"{key}.{player}.{name}")
+                    moments.pop(key, None)
                     if saved is not None:  # in the parameter's memory order, for bit-identical arithmetic
                         kept = saved.clone() if key == "step" else torch.empty_like(parameter).copy_(saved)
                         moments[key] = kept.to(self.device)

@@ -1,6 +1,7 @@
 """The algorithm: objective, turn, step, and the loop around them. How a run is set up is in launch.py."""
 
 import contextlib
+import dataclasses
 import hashlib
 import time
 from collections.abc import Iterator
@@ -10,31 +11,42 @@ from torch import Tensor, nn
 
 from ganvas import checkpoint, recipe
 from ganvas.config import Config, Player
-from ganvas.console import live_line
+from ganvas.console import live_line, say
 from ganvas.data import Dataset, rows_at
+from ganvas.diffaug import ENOUGH, augment, draw
 from ganvas.errors import UserError
 from ganvas.losses import find_loss, find_penalty
+from ganvas.quality import Quality
 from ganvas.run import Run
 from ganvas.state import State
-from ganvas.tasks.base import Batch, Scores, Task
+from ganvas.tasks.base import Batch, Pair, Scores, Task
 from ganvas.watch import Meter, describe, scalars, stop_signals
 
-MOST_SKIPPED = 20
-"""Steps in a row, in which a turn was not finite, that end the run."""
 EMA_RAMP = 0.05
 """The average's half-life is at most this share of the images seen (Karras et al. 2020, "Training GANs with limited
 data", section A)."""
+STEER = 8
+"""Steps from one look at held-out pictures to the next, where augmentation adapts."""
 SAVE_SECONDS = 60.0
 """The longest time whose work a kill can cost."""
 
 
-def objective(task: Task, player: Player, batch: Batch, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
+def objective(
+    task: Task, player: Player, batch: Batch, config: Config, strength: float = 0.0
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return what `player` minimises, a scalar, and its terms for the log.
 
     The sum over the pairs of weight * mean(adversarial loss), for the discriminator plus gamma * mean(penalty) over a
-    share of the batch; and the task's extras.
+    share of the batch; and the task's extras. What is judged is augmented before.
+
+    Args:
+        task: says what is compared.
+        player: whose turn it is.
+        batch: of the task's `draw`, with `image`, and `augment` where there is augmentation.
+        config: of the run.
+        strength: of the augmentation.
     """
-    pairs = task.pairs(player, batch)
+    pairs = judged(task, player, batch, config, strength)
     scores = {name: Scores(pair) for name, pair in pairs.items()}
     loss = find_loss(config.objective.loss)
     terms: dict[str, Tensor] = {}
@@ -54,6 +66,18 @@ def objective(task: Task, player: Player, batch: Batch, config: Config) -> tuple
     return torch.stack(list(terms.values())).sum(), {k: v.detach() for k, v in (terms | accuracy).items()}
 
 
+def judged(task: Task, player: Player, batch: Batch, config: Config, strength: float) -> dict[str, Pair]:
+    """Return the task's pairs, whose images are augmented when they are judged; so penalties are of what was before."""
+    pairs = task.pairs(player, batch)
+    if not config.augment.kinds:
+        return dict(pairs)
+
+    def alter(images: Tensor) -> Tensor:
+        return augment(images, batch["augment"], strength, config.augment.kinds)
+
+    return {name: dataclasses.replace(pair, alter=alter) for name, pair in pairs.items()}
+
+
 def turn(state: State, player: Player, batch: Batch, precision: str) -> dict[str, Tensor]:
     """Let one player learn from a batch; the other's weights and all its statistics stay as they are."""
     mine, theirs = state.task.networks[player], state.task.networks[other(player)]
@@ -62,7 +86,7 @@ def turn(state: State, player: Player, batch: Batch, precision: str) -> dict[str
     before = [buffer.clone() for buffer in mine.buffers()]
     with frozen_buffers(theirs):
         with torch.autocast(state.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            loss, logs = objective(state.task, player, batch, state.config)
+            loss, logs = objective(state.task, player, batch, state.config, state.controller.strength)
         state.optimisers[player].zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.get_total_norm([p.grad for p in mine.parameters() if p.grad is not None])
@@ -82,27 +106,44 @@ def step(state: State, real: Tensor, rate: float, precision: str) -> dict[str, T
         real: images in [-1, 1].
         rate: what the learning rate is multiplied by, 0 to 1.
         precision: "fp32" or "bf16".
-
-    Raises:
-        UserError: too many steps in a row with losses or gradients that are not finite.
     """
     logs: dict[str, Tensor] = {}
     skipped = state.skipped
     for player in state.config.order:
-        random = seeded(state.config.seed, state.step, player)
-        batch = {"image": real} | {k: v.to(state.device) for k, v in state.task.draw(len(real), random).items()}
+        batch = drawn(state, real, player)
         for group in state.optimisers[player].param_groups:
             group["lr"] = state.config.optimiser.lr * rate
         logs |= turn(state, player, batch, precision)
     state.skipped_in_a_row = 0 if state.skipped == skipped else state.skipped_in_a_row + 1
-    if state.skipped_in_a_row >= MOST_SKIPPED:
-        raise UserError(
-            f"{MOST_SKIPPED} steps in a row had losses that are not finite, so training stopped at step {state.step}; "
-            "try a smaller --lr, a larger --gamma, or --precision fp32"
-        )
     state.step += 1
     update_average(state)
     return logs
+
+
+def drawn(state: State, real: Tensor, purpose: str) -> Batch:
+    """Return a batch: real images, and the noise and augmentation that the seed, the step and a purpose give them."""
+    random = seeded(state.config.seed, state.step, purpose)
+    noise = state.task.draw(len(real), random) | {"augment": draw(len(real), random)}
+    return {"image": real} | {name: value.to(state.device) for name, value in noise.items()}
+
+
+@torch.no_grad()
+def steer(state: State, dataset: Dataset) -> None:
+    """Let the strength of augmentation follow how far the discriminator puts training pictures above held-out ones."""
+
+    def scores(part: str) -> tuple[Tensor, Tensor]:
+        batch = drawn(state, real_images(dataset, state, part), "steer")
+        with frozen_buffers(state.task.networks["discriminator"]), frozen_buffers(state.task.networks["generator"]):
+            pairs = judged(state.task, "discriminator", batch, state.config, state.controller.strength).values()
+            real, fake = zip(*((pair.judge(pair.real), pair.judge(pair.fake)) for pair in pairs), strict=True)
+            return torch.cat(real), torch.cat(fake)
+
+    real, fake = scores("train")
+    if len(dataset.rows["val"]) >= ENOUGH:
+        means = [float(logits.mean()) for logits in (real, scores("val")[0], fake)]
+        state.controller.update(means[0], means[1], means[2], STEER * state.config.batch)
+    else:
+        state.controller.update_by_accuracy(float((real > fake).float().mean()), STEER * state.config.batch)
 
 
 @torch.no_grad()
@@ -148,10 +189,10 @@ def seeded(seed: int, step: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(number)
 
 
-def real_images(dataset: Dataset, state: State) -> Tensor:
+def real_images(dataset: Dataset, state: State, part: str = "train") -> Tensor:
     """Return the step's real images [N, C, H, W] in [-1, 1]: the order follows from the seed and the step alone."""
     config = state.config
-    rows = rows_at(dataset.rows["train"], config.seed, state.images, config.batch)
+    rows = rows_at(dataset.rows[part], config.seed, state.images, config.batch)
     images = dataset.batch(rows)
     if config.mirror:
         flip = torch.rand(len(rows), generator=seeded(config.seed, state.step, "mirror")) < 0.5
@@ -159,31 +200,49 @@ def real_images(dataset: Dataset, state: State) -> Tensor:
     return images.to(state.device, memory_format=torch.channels_last)
 
 
-def loop(run: Run, state: State, dataset: Dataset) -> None:
-    """Train until the plan's last step; log, draw and save on the way.
+def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
+    """Train until the plan's last step; log, draw, estimate the quality, save, and heed what is found wrong on the way.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or a polite kill, after everything is saved.
-        UserError: see `step`; or the disk is full.
+        UserError: the training blows up again and again, or the disk is full.
     """
-    plan, meter, saved = run.plan, Meter(state), time.monotonic()
+    plan, health, meter, estimates = run.plan, state.health, Meter(state), quality.last()
+    good, saved, ended = state.copied(), time.monotonic(), False
     with live_line() as show, stop_signals() as stopped, scalars(run.folder, state.step) as plot:
-        while state.step < plan.steps:
-            rate = recipe.rate(state.config.optimiser, plan.progress(state.step))
+        while state.step < plan.steps and not ended:
+            rate = recipe.rate(state.config.optimiser, plan.progress(state.step)) * health.rate
             meter.add(step(state, real_images(dataset, state), rate, plan.precision))
+            if state.config.augment.kinds and state.config.augment.adaptive and state.step % STEER == 0:
+                steer(state, dataset)
+            found = health.of_step(state.skipped_in_a_row, state.images)
             last = state.step == plan.steps
             if state.step % plan.log == 0 or last:
                 figures = meter.read()
                 run.log(figures)
                 plot(figures)
-                show(describe(figures, plan))
+                show(describe(figures | estimates, plan))
                 run.sign_of_life()
+                found += health.of_figures(figures)
             stop = stopped()
-            due = state.step % plan.snap == 0 or last or stop
-            if due:
+            due = state.step % plan.snap == 0 or last
+            if due or stop:
                 run.snapshot(state)
-            if due or time.monotonic() - saved > SAVE_SECONDS:
+            if due:
+                found += quality.look(state)
+                estimates = quality.last()
+            for finding in found:
+                say(finding.message)
+                if finding.action in ("roll-back", "fail"):
+                    state.return_to(good)
+                if finding.action == "fail":
+                    checkpoint.save(run.folder / "checkpoint", state)
+                    raise UserError(finding.message)
+                ended = ended or finding.action == "stop"
+            if ended:
+                run.end_at(state.step)
+            if due or stop or ended or time.monotonic() - saved > SAVE_SECONDS:
                 checkpoint.save(run.folder / "checkpoint", state)
-                saved = time.monotonic()
+                good, saved = state.copied() if health.good else good, time.monotonic()
             if stop and not last:
                 raise KeyboardInterrupt

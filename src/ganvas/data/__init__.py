@@ -4,12 +4,14 @@ from ganvas.data.cache import clean_cache
 from ganvas.data.dataset import Dataset, load_dataset, open_dataset
 from ganvas.data.sampler import rows_at
 from ganvas.data.sheet import contact_sheet, show
+from ganvas.data.symmetry import mirror_p
 
 __all__ = [
     "Dataset",
     "clean_cache",
     "contact_sheet",
     "load_dataset",
+    "mirror_p",
     "open_dataset",
     "rows_at",
     "show",

@@ -1,7 +1,7 @@
 """Primitives that several families share."""
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,31 @@ def tent(patch: int) -> Tensor:
     """Return the bilinear filter [2 * patch, 2 * patch]; shifted by `patch` and added up, it is 1 everywhere."""
     line = 1 - ((torch.arange(2 * patch) + 0.5) / patch - 1).abs()
     return line[:, None] * line
+
+
+class _Clamp(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.clamp(-1, 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        outwards = ((x > 1) & (gradient < 0)) | ((x < -1) & (gradient > 0))  # a step goes against the gradient
+        return gradient.masked_fill(outwards, 0)
+
+
+def clamp(x: Tensor) -> Tensor:
+    """Clamp to [-1, 1], where real images stay too; no gradient leads further out, and all lead back in.
+
+    Plain black, white and transparent need no precision then, by whose lack a discriminator would know fakes.
+    """
+    clamped: Tensor = _Clamp.apply(x)  # type: ignore[no-untyped-call]
+    return clamped
 
 
 def activate(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganvas.errors import UserError
-from ganvas.models.layers import ACTIVATED, activate, conv, from_pixels, initialised, to_pixels
+from ganvas.models.layers import ACTIVATED, activate, clamp, conv, from_pixels, initialised, to_pixels
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ class Generator(nn.Module):
         self.to_image = to_pixels(config.widths[-1], config.channels, config.patch)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map z [N, z_dim], standard normal, to images [N, channels, height, width], about -1 to 1, not clamped."""
+        """Map z [N, z_dim], standard normal, to images [N, channels, height, width] in [-1, 1]."""
         x = self.basis * self.project(z)[:, :, None, None]
         x = x.contiguous(memory_format=torch.channels_last)
         for stage, size in zip(self.stages, self.config.sizes(), strict=True):
             x = stage(x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear"))
-        return self.to_image(x)[:, :, : self.config.height, : self.config.width]
+        return clamp(self.to_image(x)[:, :, : self.config.height, : self.config.width])
 
 
 class Discriminator(nn.Module):

@@ -1,7 +1,7 @@
 """What a task says; the objective, the step and the loop (training.py) are the same for every task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +17,10 @@ Batch = dict[str, Tensor]
 """Named tensors of N rows each: `image` [N, C, H, W] in [-1, 1], and what the task draws (`z`)."""
 
 
+def _as_it_is(images: Tensor) -> Tensor:
+    return images
+
+
 @dataclass(frozen=True)
 class Pair:
     """A discriminator, and a real and a fake batch [N, C, H, W] of images for it to tell apart."""
@@ -29,9 +33,12 @@ class Pair:
     weight: float = 1.0
     gamma: float | None = None
     """Weight of this pair's penalties; by default the objective's."""
+    alter: Callable[[Tensor], Tensor] = _as_it_is
+    """Augmentation: what is done to the first n rows' images before they are judged."""
 
     def judge(self, images: Tensor) -> Tensor:
-        """Return the logits [n] of the first n rows' images."""
+        """Return the logits [n], or [n, K] of K places, of the first n rows' images."""
+        images = self.alter(images)
         if self.condition is None:
             logits = self.discriminator(images)
         else:

@@ -1,0 +1,214 @@
+"""How good a model's pictures are: the command, and what it prints."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ganvas.console import say
+from ganvas.data import Dataset, load_dataset
+from ganvas.errors import UserError
+from ganvas.files import find_path, printable
+from ganvas.metrics.features import find_extractor
+from ganvas.metrics.judge import BATCH, Judge, Measured, log_metrics, record
+from ganvas.models import build_network, describe_network
+from ganvas.options import DataOptions, EvaluateOptions, takes
+from ganvas.pictures import Pixels
+from ganvas.presets import preset_size
+from ganvas.run import Run, open_run
+from ganvas.sample import Model, load, pick_device, render
+
+FIRST = 1_000_000
+"""The first seed of the pictures that are judged; snapshots and `ganvas generate` show the seeds from 0."""
+
+
+def drawn(model: Model, n: int, seed: int = 0) -> Iterator[Pixels]:
+    """Draw n pictures to be judged, in batches uint8 [b, H, W, C]; other seeds give others."""
+    return render(model, seeds=range(FIRST * (seed + 1), FIRST * (seed + 1) + n))
+
+
+def untrained(model: Model, seed: int, device: torch.device) -> Model:
+    """Return a model with the generator that a run of that seed starts from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Model({"generator": build_network(describe_network(model.generator)).to(device).eval()})
+
+
+# ------------------------------------------------------------------------------------------------- the command
+
+
+@takes(EvaluateOptions)
+def evaluate(options: EvaluateOptions) -> dict[str, Any]:
+    """Measure the pictures of a run, a model file, or a folder or zip, against real ones, and print a table.
+
+    A run keeps the result as a line of its metrics.jsonl.
+
+    Returns:
+        The evaluation: `frechet`, `kernel`, `precision`, `recall`, `density`, `coverage` and `memorisation` (None
+        where fewer than 2 pictures are held out), each a dict of the fields of `Measured`, and facts about the whole.
+
+    Raises:
+        UserError: data, a model or pictures that are missing, broken, too few or of another shape.
+    """
+    begin = time.monotonic()
+    if options.n < 2:
+        raise UserError(f"--n {options.n} is too few; an evaluation needs at least 2 pictures")
+    if not 0 <= options.seed < FIRST:
+        raise UserError(f"--seed {options.seed} is not possible; it goes from 0 to {FIRST - 1}")
+    device = pick_device(options.device)
+    path = Path(options.run).expanduser()
+    model, run = (None, None) if _holds_pictures(path) else _open_model(options, path)
+    dataset = _open_data(options, model, run)
+    pictures = None if model else _open_pictures(options, path, dataset)
+    extractor = find_extractor(options.features, weights=options.feature_weights, device=device.type)
+    judge = Judge(dataset, extractor, split=options.split, n=options.n, seed=options.seed)
+    about: dict[str, Any] = {"step": None, "images": None, "weights": None}
+    if model:
+        ceiling = drawn(untrained(model, run.plan.config.seed if run else 0, device), judge.n, options.seed)
+        measured = judge.measure(drawn(model, judge.n, options.seed), ceiling)
+        about = _about(model, run)
+    elif pictures is not None:
+        measured = judge.measure(pictures)
+    about |= {"seed": options.seed, "data": {"name": dataset.name, "digest": dataset.digest}}
+    lead = judge.lead(measured)
+    found: dict[str, Any] = {"memorisation": None}
+    found |= record(measured, lead, "report", seconds=time.monotonic() - begin, **about)
+    if run:
+        log_metrics(run.folder, found)
+    if options.json:
+        print(json.dumps(found))  # noqa: T201
+    else:
+        _tell(measured, lead, judge)
+        say(f"this is a line of {run.folder}/metrics.jsonl now" if run else "kept nowhere; --json prints what to keep")
+    return found
+
+
+def _holds_pictures(path: Path) -> bool:
+    """Tell a folder or zip of pictures from a run, a model, and what does not exist.
+
+    Raises:
+        UserError: it holds runs.
+    """
+    if find_path(path) is None or path.suffix == ".safetensors":
+        return False
+    if not path.is_dir():
+        return True
+    if (path / "config.json").exists() or any(path.glob("*.safetensors")):
+        return False
+    inside = sorted(path.glob("*/config.json"))
+    if inside:
+        raise UserError(f"{path} is a folder of runs; name one of them, as {inside[-1].parent}")
+    return True
+
+
+def _open_model(options: EvaluateOptions, path: Path) -> tuple[Model, Run | None]:
+    model = load(path, weights=options.weights, device=options.device, trust=options.trust)
+    next(drawn(model, 1))  # one that is broken shows it here, before a long wait
+    assert model.path is not None
+    folder = model.path.parent
+    run = open_run(folder) if (folder / "config.json").is_file() else None
+    if options.size or (run and options.fit):
+        raise UserError(f"{path} brings the size and fit of its pictures along; leave out --size and --fit")
+    return model, run
+
+
+def _open_data(options: EvaluateOptions, model: Model | None, run: Run | None) -> Dataset:
+    """Open the real pictures, in the shape of the model's if there is one.
+
+    Raises:
+        UserError: there are none, or they have another shape.
+    """
+    data = options.data or (run and run.plan.data.get("source"))
+    if not data:
+        raise UserError("say what to compare with: --data and the pictures that the model was trained on")
+    shape: dict[str, Any] = {"size": options.size, "fit": options.fit or "crop"}
+    ours: Any = model and model.generator.config
+    if run:
+        theirs = {"channels": "auto", "fit": "crop", "preset": "auto"} | run.plan.options
+        size = theirs.get("size") or preset_size(theirs["preset"])
+        shape = {"size": size, "channels": theirs["channels"], "fit": theirs["fit"]}
+    elif model:
+        shape |= {"size": f"{ours.width}x{ours.height}", "channels": str(ours.channels)}
+    dataset = load_dataset(DataOptions(data, skip_bad=options.skip_bad, **shape))
+    if model is None:
+        return dataset
+    shapes = [(x.width, x.height, x.channels) for x in (ours, dataset)]
+    if shapes[0] != shapes[1]:
+        made, there = (f"{w}x{h} with {c} channel(s)" for w, h, c in shapes)
+        raise UserError(f"{options.run} makes pictures of {made}, but those of {data} are {there}")
+    if run and run.plan.data.get("digest") != dataset.digest:
+        say(f"note: {data} is not, or no longer, what {options.run} was trained on")
+    return dataset
+
+
+def _open_pictures(options: EvaluateOptions, path: Path, dataset: Dataset) -> Iterator[Pixels]:
+    """Open the pictures of a folder or zip, made equal to the data's, in random order.
+
+    Raises:
+        UserError: there are none, or too many that cannot be read.
+    """
+    if options.weights:
+        raise UserError(f"{path} holds pictures; --weights {options.weights} chooses among those of a run")
+    size, channels = f"{dataset.width}x{dataset.height}", str(dataset.channels)
+    plain: dict[str, Any] = {"size": size, "channels": channels, "fit": options.fit or "crop"}
+    fakes = load_dataset(DataOptions(str(path), skip_bad=options.skip_bad, **plain))
+    others = [name for name in fakes.summary.sizes if name != size]
+    if others:
+        say(f"note: {printable(path)} has pictures of other sizes, as {others[0]}; all were made {size}")
+    rows = np.arange(len(fakes))
+    if path.is_dir() and (path / "manifest.json").is_file():  # of `ganvas generate`
+        rows = np.array([row for row, name in enumerate(fakes.names) if name != "grid.png"])
+    rows = np.random.default_rng(options.seed).permutation(rows)
+    return (fakes.images[rows[i : i + BATCH]] for i in range(0, len(rows), BATCH))
+
+
+def _about(model: Model, run: Run | None) -> dict[str, Any]:
+    images = model.about.get("images")
+    step = images // run.plan.config.batch if run and isinstance(images, int) else None
+    best = model.path is not None and model.path.name.startswith("best")
+    return {"step": step, "images": images, "weights": "best" if best else "last"}
+
+
+NOTES = {
+    "frechet": "lower is better",
+    "kernel": "lower is better",
+    "precision": "share of the pictures that could be real",
+    "recall": "share of the real variety that is reached",
+    "density": "1 where the pictures lie as close to real ones as these to each other",
+    "coverage": "share of the real pictures that have a generated one near",
+    "memorisation": "0.5 is none",
+}
+
+
+def _tell(measured: Mapping[str, Measured], lead: str, judge: Judge) -> None:
+    """Print the values beside floor and ceiling, what they rest on, and how to read them."""
+    any_ = next(iter(measured.values()))
+    official = any_.extractor == "inception"
+    say(f"{'':14}{'value':>11}{'floor':>11}{'ceiling':>11}")
+    for name, one in measured.items():
+        shown = "FID" if official and name == "frechet" else name
+        numbers = "".join(f"{'-' if x is None else f'{x:.4g}':>11}" for x in (one.value, one.floor, one.ceiling))
+        interval = "" if one.low is None else f"; 95 % of the time between {one.low:.4g} and {one.high:.4g}"
+        say(f"{shown:14}{numbers}   {NOTES[name]}{interval}")
+    say(
+        f"n {any_.n}, against {any_.reference} training pictures, held out: {any_.split}; features {any_.extractor} "
+        f"{any_.digest[:12]} at {any_.input}, {any_.resizer}, {any_.precision}"
+    )
+    few = f"fewer than twice the {judge.extractor.dim} features, for which the Fréchet distance comes out too large"
+    many = f"at least twice the {judge.extractor.dim} features, so that the Fréchet distance can be relied on"
+    say(f"Go by {lead} first: there are {min(any_.n, any_.reference)} pictures, {few if lead == 'kernel' else many}.")
+    if any_.floor is None:
+        say("There is no floor and no memorisation, as both need at least 2 held-out pictures.")
+    else:
+        say("floor: what real pictures that were not trained on get; nothing can be expected to do better.")
+    if any(one.ceiling is not None for one in measured.values()):
+        say("ceiling: what the same network gets before any training.")
+    if "memorisation" in measured:
+        copier = (1 + judge.share) / 2
+        say(f"memorisation: a model that only copied its training pictures would get about {copier:.2f}.")
+    if not official:
+        say("The Fréchet distance is not FID, which is on Inception's features: compare it with none that is.")

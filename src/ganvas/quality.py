@@ -1,0 +1,131 @@
+"""How good a run is while it trains, and at its end: estimates, the best generator, and the report."""
+
+import json
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from ganvas.console import say
+from ganvas.data import Dataset
+from ganvas.files import atomic_write, tell_unwritable
+from ganvas.health import Estimate, Finding, checkerboard, spread
+from ganvas.metrics.evaluate import drawn, untrained
+from ganvas.metrics.features import Extractor, find_extractor
+from ganvas.metrics.judge import Judge, Measured, log_metrics, quiet, record
+from ganvas.report import Neighbours, neighbours, write_report
+from ganvas.run import SAMPLES, Run
+from ganvas.sample import Model, load, render
+from ganvas.state import State
+
+ESTIMATES = 0.05
+"""Share of a budget that all estimates together may take; as much again goes to the evaluation at the end."""
+FEWEST, MOST, MOST_REPORTED = 100, 2_000, 10_000
+"""Pictures: an estimate of fewer says nothing, and more say no more."""
+SHORTEST = 20.0
+"""A training of fewer seconds has no estimates, and takes no time to find out what they would cost."""
+LEAD = "kernel"
+"""What estimates go by; the Fréchet distance of so few pictures would be far too large."""
+SHOWN = 16
+"""Generated pictures whose nearest training pictures the report shows."""
+
+
+def affordable(seconds: float, snapshots: int, cost: float) -> tuple[int, int]:
+    """Return how many pictures estimates, and the evaluation at the end, may take.
+
+    Args:
+        seconds: that the run takes.
+        snapshots: with an estimate each.
+        cost: seconds to draw a picture and get its features.
+
+    Returns:
+        Each from `FEWEST` on, or 0 where the time is too short.
+    """
+    share = ESTIMATES * seconds / cost
+    estimate = min(MOST, int(share / (snapshots + 2)))  # training and validation pictures once
+    report = min(MOST_REPORTED, int(share / 4))  # training, held-out, generated, and those of an untrained generator
+    return estimate * (estimate >= FEWEST), report * (report >= FEWEST)
+
+
+class Quality:
+    """What `metrics.jsonl` knows of a run, and adds to it."""
+
+    def __init__(self, run: Run, dataset: Dataset) -> None:
+        """Find the extractor and the features of real pictures, where the plan has estimates."""
+        self.run, self.dataset = run, dataset
+        self.extractor: Extractor | None = None
+        self.judge: Judge | None = None
+        if run.plan.estimate or run.plan.report:
+            self.extractor = find_extractor(run.plan.options["features"], device=run.plan.device, precision="fp32")
+        if run.plan.estimate and self.extractor:
+            self.judge = Judge(dataset, self.extractor, split="val", n=run.plan.estimate, progress=quiet)
+            self.checkered = max(1.0, checkerboard(dataset.images[dataset.rows["train"][:SAMPLES]]))
+
+    def look(self, state: State) -> list[Finding]:
+        """Estimate how good the averaged generator is, keep it if it is the best so far, and say what is wrong."""
+        if self.judge is None:
+            return []
+        begin = time.monotonic()
+        model = Model(dict(state.average.named_children()))
+        images = np.concatenate(list(drawn(model, self.judge.n)))
+        points = self.judge.points([images])
+        found = self.judge.measure(points, only=(LEAD, "recall", "memorisation"))
+        best = min((estimate[LEAD]["value"] for estimate in self.estimates()), default=math.inf)
+        about = {"step": state.step, "images": state.images, "weights": "last", "seed": 0}
+        log_metrics(self.run.folder, record(found, LEAD, "estimate", seconds=time.monotonic() - begin, **about))
+        if found[LEAD].value <= best:
+            with tell_unwritable(self.run.folder):
+                weights = (self.run.folder / "model.safetensors").read_bytes()
+                atomic_write(self.run.folder / "best.safetensors", weights)
+        return state.health.of_snapshot(
+            Estimate(
+                images=state.images,
+                progress=state.step / self.run.plan.steps,
+                spread=spread(points.features) / max(spread(self.judge.train.features), 1e-12),
+                recall=found["recall"].value,
+                memorisation=found["memorisation"].value if "memorisation" in found else None,
+                n=found[LEAD].n,
+                kernel=_interval(found[LEAD]),
+                checkered=checkerboard(images[:SAMPLES]) / self.checkered,
+            )
+        )
+
+    def last(self) -> dict[str, float]:
+        """Return the newest estimate for the progress line: the kernel distance and its floor, where there are any."""
+        newest: dict[str, float] = next((e[LEAD] for e in reversed(self.estimates())), {})
+        figures = {"distance": newest.get("value"), "of real pictures": newest.get("floor")}
+        return {name: value for name, value in figures.items() if value is not None}
+
+    def estimates(self) -> list[dict[str, Any]]:
+        """Return the estimates so far, oldest first."""
+        path = self.run.folder / "metrics.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line for line in map(json.loads, lines) if line["purpose"] == "estimate"]
+
+    def report(self, state: State, *, finished: bool) -> None:
+        """Write report.html; at the end of a run, evaluate its best generator properly before."""
+        near = None
+        if finished and self.run.plan.report and self.extractor:
+            say("evaluating the best generator on pictures that it never saw ...")
+            near = self._evaluate(self.extractor, state)
+        write_report(self.run, neighbours=near, findings=state.health.found)
+
+    def _evaluate(self, extractor: Extractor, state: State) -> Neighbours:
+        begin, seed = time.monotonic(), self.run.plan.config.seed
+        model = load(self.run.folder, device=self.run.plan.device, trust=True)
+        split = "test" if len(self.dataset.rows["test"]) >= 2 else "val"
+        judge = Judge(self.dataset, extractor, split=split, n=self.run.plan.report)
+        measured = judge.measure(drawn(model, judge.n), drawn(untrained(model, seed, state.device), judge.n))
+        kind = "best" if model.path and model.path.stem == "best" else "last"
+        about = {"step": state.step, "images": model.about["images"], "weights": kind, "seed": 0}
+        seconds = time.monotonic() - begin
+        log_metrics(self.run.folder, record(measured, judge.lead(measured), "report", seconds=seconds, **about))
+        fakes = np.concatenate(list(render(model, seeds=range(SHOWN))))
+        return neighbours(
+            fakes, extractor.features(fakes), self.dataset.images, judge.rows, judge.train.features, extractor.name
+        )
+
+
+def _interval(kernel: Measured) -> tuple[float, float, float] | None:
+    return None if kernel.low is None or kernel.high is None else (kernel.value, kernel.low, kernel.high)

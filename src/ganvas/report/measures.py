@@ -1,0 +1,183 @@
+"""What was measured, in words: the verdict, and the table."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ganvas.report.markup import Html, el, join
+
+MEASURES = {
+    "frechet": (
+        "{fid}",
+        "How far generated and real pictures are apart as a whole: in what is typical, and in how much they vary. "
+        "0 would be perfect; lower is better.",
+    ),
+    "kernel": (
+        "Kernel distance",
+        "The same question asked in a way that is also fair with few pictures. Lower is better; around 0 (it may fall "
+        "a little below) there is no difference to be seen.",
+    ),
+    "precision": ("Precision", "Realism: how many of the generated pictures could pass as one of the real ones."),
+    "recall": (
+        "Recall",
+        "Variety: how many of the real pictures the generator could have made. Near 0 it makes the same few again "
+        "and again.",
+    ),
+    "density": (
+        "Density",
+        "Realism, counted more finely: around 1 the generated pictures lie as close to real ones as real ones to each "
+        "other; more is possible.",
+    ),
+    "coverage": (
+        "Coverage",
+        "Variety, counted more carefully: how many of the real pictures have a generated one near.",
+    ),
+    "memorisation": (
+        "Memorisation",
+        "How many generated pictures are nearer to a picture of the training than to one that was held back. "
+        "50 % means no copying; the more above it, the more is copied.",
+    ),
+}
+DISTANCES = ("frechet", "kernel")
+HEADLINES = (
+    (0.95, "As close to real pictures as this measure can tell, or nearly so."),
+    (0.8, "Close to the real pictures, but not quite there."),
+    (0.5, "More than half of the way to real pictures."),
+    (0.2, "On its way, but still far from real pictures."),
+    (0.03, "It has only just begun to learn."),
+    (0.0, "No closer to real pictures than an untrained network."),
+)
+"""By the least share of the way that is covered."""
+COLUMNS = ("Measure", "Generated", "Real, held back (floor)", "Untrained (ceiling)", "Way covered")
+
+
+def number(value: object) -> float:
+    """Return what JSON held as a float; NaN for anything but a number."""
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def value_of(evaluation: Mapping[str, Any] | None, metric: str, key: str = "value") -> float:
+    """Return a number of an evaluation; NaN where it is not there."""
+    part = (evaluation or {}).get(metric)
+    return number(part.get(key)) if isinstance(part, dict) else math.nan
+
+
+def percent(share: float) -> str:
+    """Return 0.41 as 41 %."""
+    return f"{share:.0%}".replace("%", " %")
+
+
+def digits_of(size: float) -> int:
+    """Return the decimals, 4 at most, that give a number of that size three figures."""
+    return min(4, max(0, 2 - math.floor(math.log10(abs(size) or 1))))
+
+
+def covered(evaluation: Mapping[str, Any] | None, metric: str) -> float | None:
+    """Return how far a value is from the ceiling, 0, to the floor, 1; of the roots, where it is a squared distance.
+
+    None where there is no such way: without floor and ceiling, or if the ceiling is the better of them.
+    """
+    numbers = [value_of(evaluation, metric, key) for key in ("value", "floor", "ceiling")]
+    if metric in DISTANCES:
+        numbers = [-math.sqrt(max(0.0, number)) for number in numbers]
+    value, floor, ceiling = numbers
+    if metric == "memorisation" or not math.isfinite(sum(numbers)) or floor <= ceiling:
+        return None
+    return min(1.0, max(0.0, (value - ceiling) / (floor - ceiling)))
+
+
+def name_of(metric: str, evaluation: Mapping[str, Any] | None) -> str:
+    """Return a measure's name; only on the official Inception's features is it FID."""
+    part = (evaluation or {}).get(metric)
+    official = isinstance(part, dict) and part.get("extractor") == "inception"
+    return MEASURES[metric][0].format(fid="FID" if official else "Fréchet distance")
+
+
+def images_of(count: int) -> str:
+    """Return a number of images, in words."""
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def verdict(final: Mapping[str, Any] | None) -> Html:
+    """Say how good it is, in a headline, a bar and two sentences."""
+    lead = str((final or {}).get("lead"))
+    if final is None or lead not in DISTANCES or not math.isfinite(value_of(final, lead)):
+        return el("p", "Nothing was measured yet, so judge the pictures by eye.", class_="verdict")
+    far, name = covered(final, lead), name_of(lead, final)
+    by = f"judged by the {name if name == 'FID' else name.lower().replace('fréchet', 'Fréchet')}"
+    by += f" of {value_of(final, lead, 'n'):,.0f} generated pictures"
+    by += ", a rough estimate" if final.get("purpose") == "estimate" else ""
+    if far is None:
+        value, floor = (f"{value_of(final, lead, key):.3g}" for key in ("value", "floor"))
+        words, bar = f"{value} away from real pictures, {by}.", Html()
+        words += f" Held-back real pictures are {floor} away." if floor != "nan" else ""
+        headline = "Measured roughly, with no untrained network to compare it with."
+    else:
+        headline = next(text for least, text in HEADLINES if far >= least)
+        words = f"These pictures have come {percent(far)} of the way from an untrained network to real ones, {by}."
+        label = f"{percent(far)} of the way from an untrained network to real pictures"
+        ends = el("div", el("span", "untrained network"), el("span", "real pictures"), class_="ends")
+        bar = el("div", _bar(far), ends, role="img", aria_label=label)
+    recall, reachable = value_of(final, "recall"), value_of(final, "recall", "floor")
+    if math.isfinite(recall):
+        words += f" Of the variety of the real pictures they reach {percent(recall)}"
+        words += f"; held-back real ones reach {percent(reachable)}." if math.isfinite(reachable) else "."
+    return join([el("p", headline, class_="verdict"), bar, el("p", words)])
+
+
+def _bar(share: float) -> Html:
+    return el("div", el("i", style=f"width:{100 * share:.1f}%"), class_="track")
+
+
+def table(final: Mapping[str, Any] | None) -> Html:
+    """Show every measure between floor and ceiling, with what it means and what makes it comparable."""
+    there = [name for name in MEASURES if math.isfinite(value_of(final, name))]
+    if final is None or not there:
+        return el("p", "Nothing was measured yet; ", el("code", "ganvas evaluate"), " does it at any time.")
+    rests = {name: _rests_on(final[name]) for name in there}
+    same = len(set(rests.values())) == 1
+    heads = [el("th", COLUMNS[0], scope="col"), *(el("th", name, scope="col", class_="n") for name in COLUMNS[1:4])]
+    rows = []
+    for name in there:
+        first = el("span", " judge by this one first", class_="first") if name == final.get("lead") else None
+        note = el("small", MEASURES[name][1], None if same else f" {rests[name]}")
+        cells = [el("th", el("b", name_of(name, final)), first, note, scope="row")]
+        for column, text in zip(COLUMNS[1:], _row(final, name), strict=False):
+            cells.append(el("td", text, class_="n", data_name=column))
+        far = covered(final, name)
+        cells.append(el("td", *([] if far is None else [_bar(far), el("small", percent(far))]), class_="bar"))
+        rows.append(el("tr", *cells))
+    seen = value_of({"": {"value": final.get("images")}}, "")
+    whose = f"The {final['weights']} generator" if final.get("weights") else "The generator"
+    about = f"{whose}, after {images_of(int(seen))}. " if math.isfinite(seen) else f"{whose}. "
+    about += "A rough estimate, made while training. " if final.get("purpose") == "estimate" else ""
+    caption = el("caption", about + (rests[there[0]] if same else ""))
+    head = el("thead", el("tr", *heads, el("th", COLUMNS[4], scope="col", class_="bar")))
+    return el("div", el("table", caption, head, el("tbody", *rows), class_="measures"), class_="scroll")
+
+
+def _rests_on(measured: Mapping[str, Any]) -> str:
+    """Return what makes a value comparable, as sentences."""
+    n, reference = (f"{x:,.0f}" if math.isfinite(x := number(measured.get(key))) else "?" for key in ("n", "reference"))
+    what = {key: measured.get(key, "?") for key in ("split", "extractor", "digest", "input", "resizer", "precision")}
+    return (
+        f"n = {n}, against {reference} training pictures; held back: {what['split']}. Features: {what['extractor']} "
+        f"({str(what['digest'])[:12]}) at {what['input']}, {what['resizer']}, {what['precision']}."
+    )
+
+
+def _row(final: Mapping[str, Any], name: str) -> list[Html]:
+    """Return value, floor and ceiling, to equal and sensible digits."""
+    numbers = [value_of(final, name, key) for key in ("value", "floor", "ceiling", "low", "high")]
+    if name in DISTANCES or name == "density":
+        digits = 2 if name == "density" else digits_of(numbers[0])
+        texts = [f"{one:,.{digits}f}" if math.isfinite(one) else "–" for one in numbers]
+    else:
+        texts = [percent(one) if math.isfinite(one) else "–" for one in numbers]
+    shown = [el("span", text) for text in texts[:3]]
+    if "–" not in texts[3:]:
+        shown[0] = join([shown[0], el("small", f"{texts[3]} to {texts[4]}", title="the 95 % interval")])
+    return shown
