@@ -3,6 +3,10 @@
 PYTHON ?= python3
 DATA ?= digits
 MNIST ?= mnist
+FASHION ?= fashion-mnist
+CIFAR ?= cifar10
+FLOWERS ?=
+EMOJI ?=
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -26,13 +30,26 @@ lint: .venv/.dev  ## look for mistakes of style
 types: .venv/.dev  ## check the types
 	$(VENV) -m mypy
 
-bench: .venv/.test  ## measure start, data path and memory (DATA=photos/ and MNIST=folder name other data)
+# From cheap to dear; FLOWERS and EMOJI are folders or zips, as no such sets can be had by name.
+bench: .venv/.test  ## measure all that is in docs/benchmarks.md; takes hours (DATA=photos/ etc. name other data)
 	$(VENV) benchmarks/startup.py
 	$(VENV) benchmarks/loader.py "$(DATA)"
 	$(VENV) benchmarks/memory.py "$(MNIST)"
+	$(VENV) benchmarks/gpu.py "$(CIFAR)"
+	$(VENV) benchmarks/share.py "$(MNIST)"
+	$(VENV) benchmarks/throughput.py "$(MNIST)"
+	$(VENV) benchmarks/modes.py "$(MNIST)"
+	$(VENV) benchmarks/quality.py "$(MNIST)"
+	$(VENV) benchmarks/quality.py "$(FASHION)"
+ifeq ($(and $(FLOWERS),$(EMOJI)),)
+	@echo "small data was not measured, for want of pictures: make bench FLOWERS=folder EMOJI=zip"
+else
+	$(VENV) benchmarks/small.py "$(FLOWERS)" "$(EMOJI)"
+endif
+	$(VENV) benchmarks/tables.py
 
 clean:  ## remove what was installed and cached here; runs/ and bench-results/ stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache dist
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.test: EXTRAS = [test]

@@ -1,6 +1,10 @@
-"""What an extension costs: an architecture one file, a loss or a preset one function, a task one file; all outside."""
+"""What an extension costs: an architecture or a task one file, a loss or a preset one function, an extractor one class.
+
+All outside.
+"""
 
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +14,7 @@ import torch
 from PIL import Image
 
 import ganvas
+from ganvas import cli
 from ganvas.config import Budget, Config, Facts, NetworkConfig, ObjectiveConfig
 from ganvas.errors import UserError
 from ganvas.models import build_network, describe_network
@@ -151,7 +156,42 @@ def tiny(facts):
     )
 '''
 
-FILES = {"their_networks": NETWORKS, "their_loss": LOSS, "their_task": TASK, "their_preset": PRESET}
+EXTRACTOR = '''
+"""An extractor: one class, or whatever makes one."""
+
+import numpy as np
+
+from ganvas.metrics.features import Extractor
+
+
+class Means(Extractor):
+    name = "means"
+    input = (1, 1)
+    resizer = "mean"
+    dim = 3
+
+    def __init__(self, digest="0"):
+        self.digest = digest
+
+    def features(self, images):
+        return images.mean((1, 2), dtype=np.float32)
+
+
+def others():
+    return Means("1")
+
+
+def none():
+    return "means"
+'''
+
+FILES = {
+    "their_networks": NETWORKS,
+    "their_loss": LOSS,
+    "their_task": TASK,
+    "their_preset": PRESET,
+    "their_features": EXTRACTOR,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -248,6 +288,21 @@ def test_a_preset_is_one_function():
     assert config.generator.settings == {**SHAPE, "depth": 2}
     assert config.discriminator.settings == {**SHAPE, "depth": 3}
     train(config)
+
+
+@pytest.mark.parametrize(("name", "digest"), [("Means", "0"), ("others", "1")])
+def test_an_extractor_is_one_class(name, digest, photos, tmp_path, capsys):
+    fakes = tmp_path / "fakes"
+    fakes.mkdir()
+    for number, value in enumerate((10, 250)):
+        Image.fromarray(np.full((8, 10, 3), value, np.uint8)).save(fakes / f"{number}.png")
+    command = ["evaluate", str(fakes), "--data", str(photos), "--size", "10x8", "--n", "2", "--split", "val", "--json"]
+    assert cli.main([*command, "--features", f"their_features:{name}"]) == 0
+    distance = json.loads(capsys.readouterr().out)["frechet"]
+    assert (distance["extractor"], distance["digest"], distance["input"]) == ("means", digest, "1x1")
+    assert distance["value"] > 10_000  # the means of grey noise are near 127; these are 10 and 250
+    assert cli.main([*command, "--features", "their_features:none"]) == 2
+    assert "'their_features:none' is no feature extractor" in capsys.readouterr().err
 
 
 def test_a_preset_with_networks_and_losses_of_its_own_trains_from_the_front_door(photos, tmp_path):

@@ -265,6 +265,16 @@ def test_chance_alone_never_ends_a_run():
         assert "memorisation" not in [finding.kind for finding in found]
 
 
+def test_what_blows_up_at_the_end_is_found_before_it_is_there_three_times():
+    health = Health("relativistic")
+    feed(health, [reading(i) for i in range(20)])
+    assert health.of_end(1000) == []
+    feed(health, [reading(20, g=5000.0)])
+    assert kinds(health.of_end(1000)) == [("blow-up", "roll-back")]
+    assert health.good
+    assert health.failure == ""
+
+
 def test_a_stall_is_told_once():
     stalled = kernels(1, 0.8, *[0.795, 0.805] * 6)
     assert kinds(judge(estimates(14, kernel=stalled))) == [("stalled", "tell")]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ganvas import watch
+from ganvas.config import AugmentConfig
 from ganvas.watch import Meter, describe, duration, scalars, stop_signals
 
 
@@ -27,8 +28,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def state(step: int = 0) -> Any:
-    return SimpleNamespace(step=step, images=4 * step, skipped=0)
+def state(step: int = 0, kinds: tuple[str, ...] = ()) -> Any:
+    config = SimpleNamespace(augment=AugmentConfig(kinds))
+    controller = SimpleNamespace(strength=0.25)
+    return SimpleNamespace(step=step, images=4 * step, skipped=0, config=config, controller=controller)
 
 
 def terms(**values: float) -> dict[str, torch.Tensor]:
@@ -101,6 +104,18 @@ def test_a_reading_is_one_line():
 
 def test_pairs_are_named_where_there_are_several():
     assert "D day 1.000" in line(**{"discriminator/day": 1.0, "discriminator/night": 2.0})
+
+
+def test_the_strength_of_augmentation_is_told_where_there_is_any():
+    assert "augment" not in Meter(state()).read()
+    assert Meter(state(kinds=("colour",))).read()["augment"] == 0.25
+    assert "augmenting 25%" in line(augment=0.25)
+    assert "augmenting" not in line(augment=0.0)
+
+
+def test_the_newest_estimate_stands_beside_its_floor():
+    assert "distance 0.123 (real 0.01)" in line(**{"distance": 0.1234, "of real pictures": 0.01})
+    assert "distance 0.5" in line(distance=0.5)
 
 
 def test_skipped_updates_are_told():

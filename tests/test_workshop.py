@@ -1,6 +1,8 @@
 """The house rules, and what CONTRIBUTING promises."""
 
 import ast
+import importlib
+import json
 import os
 import re
 import shlex
@@ -24,6 +26,8 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MODULES = dict(re.findall(r"```python\n# mypackage/(\w+)\.py\n(.*?)```", GUIDE, re.DOTALL))
 COMMANDS = re.findall(r"^python -m (ganvas train photos/ .*)$", GUIDE, re.MULTILINE)
+EVALUATIONS = re.findall(r"^python -m (ganvas evaluate .*)$", GUIDE, re.MULTILINE)
+SCRIPTS = re.findall(r"```python\n(?!# mypackage)(.*?)```", GUIDE, re.DOTALL)
 
 
 # ------------------------------------------------------------------------------------------------- extensions
@@ -40,7 +44,7 @@ def mypackage(tmp_path, monkeypatch):
     photos = tmp_path / "photos"
     photos.mkdir()
     random = np.random.default_rng(0)
-    for i in range(12):
+    for i in range(24):
         Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(photos / f"{i}.png")
     monkeypatch.syspath_prepend(package.parent)
     monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / "cache"))
@@ -51,8 +55,8 @@ def mypackage(tmp_path, monkeypatch):
 
 
 def test_each_module_of_the_guide_is_used():
-    used = {name for command in COMMANDS for name in re.findall(r"mypackage\.(\w+):", command)}
-    assert used == MODULES.keys() == {"nets", "losses", "penalties", "tasks", "presets"}
+    used = set(re.findall(r"mypackage\.(\w+)(?::| import)", "\n".join((*COMMANDS, *EVALUATIONS, *SCRIPTS))))
+    assert used == MODULES.keys() == {"nets", "losses", "penalties", "tasks", "presets", "metrics", "features"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -66,6 +70,33 @@ def test_extensions_train_as_the_guide_says(command, mypackage):
     if "MyTask" in command:
         assert "brightness" in figures
     assert ganvas.load("runs/it").generate(2).shape == (2, 8, 8, 3)  # trusted, as it is imported already
+
+
+def test_the_guides_extractor_judges_a_run_as_it_says(mypackage, monkeypatch):
+    monkeypatch.setattr("ganvas.launch.SHORTEST", 0)  # for a short training takes no time to measure itself
+    monkeypatch.setattr("ganvas.launch.affordable", lambda *_: (2, 2))
+    command = next(command for command in COMMANDS if "--features" in command)
+    assert cli.main([*shlex.split(command)[1:], "--budget", "1steps", "--precision", "fp32"]) == 0
+    (evaluation,) = EVALUATIONS
+    assert cli.main(shlex.split(evaluation)[1:]) == 0
+    lines = Path("runs/00000-photos-auto/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [one["purpose"] for one in found] == ["estimate", "report", "report"]
+    mine = importlib.import_module("mypackage.features").MyExtractor
+    for one in found:
+        assert (one["kernel"]["extractor"], one["kernel"]["digest"]) == (mine.name, mine.digest)
+    grey = np.full((2, 8, 8, 1), 51, np.uint8)
+    assert mine().features(grey) == pytest.approx(np.full((2, mine.dim), 0.2))
+
+
+def test_the_guides_metric_measures_as_it_says(mypackage, capsys):
+    assert cli.main(["train", "photos/", "--budget", "1steps", "--precision", "fp32"]) == 0
+    (script,) = SCRIPTS
+    exec(script, {})
+    value, floor = map(float, re.fullmatch(r"(\S+), floor (\S+)\n", capsys.readouterr().out).groups())
+    assert 0 < floor < value
+    metric = importlib.import_module("mypackage.metrics").my_metric
+    assert metric(np.zeros((3, 2)), np.full((5, 2), [3.0, 4.0])) == 5
 
 
 def test_the_guides_model_needs_trust_elsewhere(mypackage):

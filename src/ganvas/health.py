@@ -136,6 +136,11 @@ class Health:
         """Whether nothing blows up now, so that the state may be kept to return to."""
         return self.exploded == self.skipped == 0
 
+    @property
+    def failure(self) -> str:
+        """The advice with which the run has failed, for good; empty if it has not."""
+        return next((finding.message for finding in self.found if finding.action == "fail"), "")
+
     def of_step(self, skipped_in_a_row: int, images: int) -> list[Finding]:
         """Judge a step by how many in a row were skipped, as their losses or gradients were not finite."""
         self.skipped = skipped_in_a_row
@@ -149,6 +154,14 @@ class Health:
         for name, value in self._unsigned(figures).items():
             self.recent[name] = [*self.recent.get(name, []), value][-RECENT:]
         return found
+
+    def of_end(self, images: int) -> list[Finding]:
+        """Judge the state after the last step, when no reading comes any more that could tell whether it recovers."""
+        if not self.exploded:
+            return []
+        self.exploded = 0
+        done = "so the run ends with the last good weights; try a smaller --lr or a larger --gamma"
+        return self._find("blow-up", f"the training was blowing up at its end, {done}", images, "roll-back")
 
     def of_snapshot(self, estimate: Estimate) -> list[Finding]:
         """Judge what a snapshot measured; most faults must be there twice in a row."""
@@ -193,7 +206,7 @@ class Health:
         for pair in pairs if self.loss in KNOWS_NOTHING else []:
             share = figures[f"discriminator/{pair}"] / KNOWS_NOTHING[self.loss]
             if self._long(f"certain/{pair}", share < CERTAIN and figures[f"accuracy/{pair}"] > 0.98, figures["step"]):
-                advice = "the generator may learn nothing; try a larger --gamma, more pictures, or --mirror"
+                advice = "the generator may learn nothing; try a larger --gamma, more pictures, or --augment yes"
                 message = f"the discriminator has told all fakes from reals with certainty for long; {advice}"
                 found += self._tell("overpowering", message, figures["images"])
             if self._long(f"ignorant/{pair}", abs(1 - share) < IGNORANT, figures["step"]):
@@ -243,7 +256,7 @@ class Health:
             return self._find("memorisation", f"{seen} {done}", now.images, "stop")
         if now.progress - best.progress > STALLED:
             seen = f"the pictures have not become better since {best.images / 1000:.1f} kimg"
-            return self._tell("stalled", f"{seen}; Ctrl-C ends the run, best.safetensors holds the best", now.images)
+            return self._tell("stalled", f"{seen}; best.safetensors holds the best generator", now.images)
         return []
 
     def _copies(self, estimate: Estimate) -> bool:

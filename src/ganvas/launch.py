@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.torch
+import torch
 from torch import nn
 
 import ganvas
@@ -14,6 +15,7 @@ from ganvas import checkpoint, recipe
 from ganvas.config import SHAPE, Budget, Config, Facts, NetworkConfig, build, flat
 from ganvas.console import say, table
 from ganvas.data import Dataset, load_dataset, mirror_p
+from ganvas.diffaug import Controller
 from ganvas.errors import UserError
 from ganvas.files import tell_unwritable
 from ganvas.health import LOOKED_AT, of_data
@@ -21,7 +23,7 @@ from ganvas.losses import find_loss, find_penalty
 from ganvas.metrics.features import find_extractor
 from ganvas.modelfile import find_model, load_networks
 from ganvas.models import config_type, describe_network, find_network
-from ganvas.options import DataOptions, TrainOptions, takes
+from ganvas.options import FEATURES, DataOptions, TrainOptions, takes
 from ganvas.pictures import grid, near_square, save_png
 from ganvas.presets import find_preset, preset_size
 from ganvas.quality import SHORTEST, Quality, affordable
@@ -29,7 +31,7 @@ from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_
 from ganvas.sample import Model, load, pick_device
 from ganvas.state import State
 from ganvas.training import loop
-from ganvas.warmup import judging_time, measure, threads
+from ganvas.warmup import GAMMA_SECONDS, GAMMA_SHARE, judging_time, measure, threads, try_gammas
 from ganvas.watch import duration
 
 PLAYERS = ("generator", "discriminator")
@@ -126,17 +128,7 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
         UserError: options that do not fit the data or each other.
     """
     device = pick_device(options.device)
-    facts = Facts(
-        len(dataset.rows["train"]), dataset.width, dataset.height, dataset.channels, budget, device.type,
-        mirror_p(dataset.images, dataset.rows["train"]),
-    )  # fmt: skip
-    config = recipe.apply(options, find_preset(options.preset)(facts))
-    if options.init:
-        config = initialised_from(options, config, dataset)
-    config = complete(config, facts)
-    find_loss(config.objective.loss)
-    for penalty in config.objective.penalties:
-        find_penalty(penalty)
+    config = settle(options, budget, dataset, device)
     say(f"measuring how fast this machine trains ({device.type}) ...")
     try:
         speeds, drawing = measure(config, options, budget, device, dataset)
@@ -144,43 +136,70 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
         if "memory" not in f"{type(error).__name__} {error}".lower():
             raise
         raise UserError("this does not fit into memory; try a smaller --batch or --size") from error
-    fastest = max(speeds, key=lambda way: speeds[way])
+    precision, cores = way = max(speeds, key=lambda way: speeds[way])
     reason = ", ".join(f"{name} on {n} thread(s) {speed:.0f} images/s" for (name, n), speed in speeds.items())
     config = config.replace(why=config.why | {"precision": reason})
-    steps = recipe.steps_of(budget, config.batch, speeds[fastest])
+    steps = recipe.steps_of(budget, config.batch, speeds[way])
     snapshots = 1 + -(-steps // recipe.snapshot_steps(options.snap, config.batch, steps))
-    estimate, report, judging = 0, 0, 0.0
-    if options.features != "none" and (seconds := steps * config.batch / speeds[fastest]) >= SHORTEST:
-        with threads(fastest[1]):
-            each = drawing + judging_time(
-                find_extractor(options.features, device=device.type, precision="fp32"), dataset
-            )
+    seconds, estimate, report, judging = steps * config.batch / speeds[way], 0, 0, 0.0
+    if options.features != "none" and seconds >= SHORTEST:
+        with threads(cores):
+            extractor = find_extractor(options.features, device=device.type, precision="fp32")
+            each = drawing + judging_time(extractor, dataset)
+            if seconds >= GAMMA_SECONDS and options.preset == "auto" and "you set" not in config.why["objective.gamma"]:
+                config = try_gammas(config, round(GAMMA_SHARE * steps), precision, device, dataset, extractor)
         estimate, report = affordable(seconds, snapshots, each)
         judging = each * ((snapshots + 2) * estimate + 4 * report)
     elsewhere = time.monotonic() - started + SAMPLES * snapshots * drawing + judging
-    steps = recipe.steps_of(budget, config.batch, speeds[fastest], elsewhere)
+    steps = recipe.steps_of(budget, config.batch, speeds[way], elsewhere)
+    span = Controller.for_run(steps * config.batch).span / 1000
     return Plan(
         version=ganvas.__version__,
         options=identity(options, dataset.digest),
-        data={
-            "name": dataset.name,
-            "digest": dataset.digest,
-            "source": str(Path(options.data).expanduser().resolve()) if Path(options.data).exists() else options.data,
-            "channels": dataset.channels,
-            "classes": list(dataset.classes),
-            "images": {part: len(rows) for part, rows in dataset.rows.items()},
-        },
-        config=config,
-        precision=fastest[0],
+        data=about(dataset, options),
+        config=config.replace(augment=dataclasses.replace(config.augment, kimg=span)),
+        precision=precision,
         device=device.type,
-        threads=fastest[1],
-        images_per_second=round(speeds[fastest], 1),
+        threads=cores,
+        images_per_second=round(speeds[way], 1),
         snap=recipe.snapshot_steps(options.snap, config.batch, steps),
-        log=max(1, round(LOG_SECONDS * speeds[fastest] / config.batch)),
+        log=max(1, round(LOG_SECONDS * speeds[way] / config.batch)),
         estimate=estimate,
         report=report,
         legs=(steps,),
     )
+
+
+def settle(options: TrainOptions, budget: Budget, dataset: Dataset, device: torch.device) -> Config:
+    """Return the whole config that follows from a command and its data.
+
+    Raises:
+        UserError: options that do not fit the data or each other.
+    """
+    alike = mirror_p(dataset.images, dataset.rows["train"])
+    shape = (dataset.width, dataset.height, dataset.channels)
+    facts = Facts(len(dataset.rows["train"]), *shape, budget, device.type, alike)
+    config = recipe.apply(options, find_preset(options.preset)(facts))
+    if options.init:
+        config = initialised_from(options, config, dataset)
+    if options.features not in ("none", FEATURES):
+        find_extractor(options.features, precision="fp32")  # to hear its complaints early
+    find_loss(config.objective.loss)
+    for penalty in config.objective.penalties:
+        find_penalty(penalty)
+    return complete(config, facts)
+
+
+def about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
+    """Return what a plan keeps of its data."""
+    return {
+        "name": dataset.name,
+        "digest": dataset.digest,
+        "source": str(Path(options.data).expanduser().resolve()) if Path(options.data).exists() else options.data,
+        "channels": dataset.channels,
+        "classes": list(dataset.classes),
+        "images": {part: len(rows) for part, rows in dataset.rows.items()},
+    }
 
 
 def complete(config: Config, facts: Facts) -> Config:

@@ -19,6 +19,8 @@ R = TypeVar("R")
 
 Weights = Literal["best", "last"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+FEATURES = "efficientnet-lite0"
+"""What judges pictures, unless one says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class TrainOptions(DataOptions):
     """Also learn from the pictures' mirror images; auto: where they cannot be told from the pictures."""
     augment: Literal["auto", "yes", "no"] = "auto"
     """Show the discriminator altered pictures, lest it learn few pictures by heart; auto: where they are few."""
-    features: str = "efficientnet-lite0"
+    features: str = FEATURES
     """What quality is judged by while training: efficientnet-lite0, random, an import path, or none."""
     snap: str | None = None
     """How often to save and to draw samples, in steps or kimg; by default about ten times."""
@@ -166,7 +168,7 @@ class EvaluateOptions(ModelOptions):
     """How many pictures at most; as many are generated as are held out."""
     split: Literal["test", "val"] = "test"
     """Which held-out pictures."""
-    features: str = "efficientnet-lite0"
+    features: str = FEATURES
     """efficientnet-lite0, inception (for FID; needs --feature-weights), random, or an import path."""
     feature_weights: str | None = None
     """The file of the official Inception's weights, or download."""

@@ -11,7 +11,7 @@ from ganvas.console import say
 from ganvas.data import Dataset
 from ganvas.files import atomic_write, tell_unwritable
 from ganvas.health import Estimate, Finding, checkerboard, spread
-from ganvas.metrics.evaluate import drawn, untrained
+from ganvas.metrics.evaluate import about, drawn, untrained
 from ganvas.metrics.features import Extractor, find_extractor
 from ganvas.metrics.judge import Judge, Measured, log_metrics, quiet, record
 from ganvas.report import Neighbours, neighbours, write_report
@@ -72,8 +72,8 @@ class Quality:
         points = self.judge.points([images])
         found = self.judge.measure(points, only=(LEAD, "recall", "memorisation"))
         best = min((estimate[LEAD]["value"] for estimate in self.estimates()), default=math.inf)
-        about = {"step": state.step, "images": state.images, "weights": "last", "seed": 0}
-        log_metrics(self.run.folder, record(found, LEAD, "estimate", seconds=time.monotonic() - begin, **about))
+        which = {"step": state.step, "images": state.images, "weights": "last", "seed": 0}
+        log_metrics(self.run.folder, record(found, LEAD, "estimate", seconds=time.monotonic() - begin, **which))
         if found[LEAD].value <= best:
             with tell_unwritable(self.run.folder):
                 weights = (self.run.folder / "model.safetensors").read_bytes()
@@ -117,10 +117,9 @@ class Quality:
         split = "test" if len(self.dataset.rows["test"]) >= 2 else "val"
         judge = Judge(self.dataset, extractor, split=split, n=self.run.plan.report)
         measured = judge.measure(drawn(model, judge.n), drawn(untrained(model, seed, state.device), judge.n))
-        kind = "best" if model.path and model.path.stem == "best" else "last"
-        about = {"step": state.step, "images": model.about["images"], "weights": kind, "seed": 0}
+        which = about(model, self.run) | {"seed": 0}
         seconds = time.monotonic() - begin
-        log_metrics(self.run.folder, record(measured, judge.lead(measured), "report", seconds=seconds, **about))
+        log_metrics(self.run.folder, record(measured, judge.lead(measured), "report", seconds=seconds, **which))
         fakes = np.concatenate(list(render(model, seeds=range(SHOWN))))
         return neighbours(
             fakes, extractor.features(fakes), self.dataset.images, judge.rows, judge.train.features, extractor.name

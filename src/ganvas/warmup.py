@@ -3,19 +3,32 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
 from ganvas.config import Budget, Config
+from ganvas.console import progress
 from ganvas.data import Dataset
+from ganvas.metrics.evaluate import drawn
 from ganvas.metrics.features import Extractor
+from ganvas.metrics.judge import Judge, Measured, quiet
 from ganvas.options import TrainOptions
 from ganvas.run import SAMPLES
+from ganvas.sample import Model
 from ganvas.state import State
 from ganvas.training import real_images, step
 
 PROBE = (0.03, 0.4, 8.0)
 """The warm-up's share of a time budget, and its least and most seconds, for each precision tried."""
+GAMMAS = (1.0, 0.25, 4.0)
+"""What the penalties' weight is multiplied by where it is tried out; the first is the recipe's own."""
+GAMMA_SHARE = 0.03
+"""Of the budget, for each of them."""
+GAMMA_SECONDS = 1800.0
+"""Shorter runs try none out: so early, all gammas give blobs."""
+GAMMA_PICTURES = 500
+"""That judge each of them."""
 
 
 def measure(
@@ -60,6 +73,33 @@ def judging_time(extractor: Extractor, dataset: Dataset) -> float:
     begin = time.monotonic()
     extractor.features(images)
     return (time.monotonic() - begin) / len(images)
+
+
+def try_gammas(
+    config: Config, steps: int, precision: str, device: torch.device, dataset: Dataset, extractor: Extractor
+) -> Config:
+    """Return the config with the gamma that short trainings, judged on validation pictures, speak for.
+
+    Another than the recipe's is only taken where its kernel distance lies below the interval of the recipe's.
+    """
+    judge = Judge(dataset, extractor, split="val", n=GAMMA_PICTURES, progress=quiet)
+    usual = config.objective.gamma
+    found: dict[float, Measured] = {}
+    with progress("trying out gamma", len(GAMMAS) * steps) as advance:
+        for factor in GAMMAS:
+            objective = replace(config.objective, gamma=factor * usual)
+            state = State(config.replace(objective=objective), device)
+            while state.step < steps:
+                step(state, real_images(dataset, state), 1.0, precision)
+                advance(1)
+            model = Model(dict(state.average.named_children()))
+            found[objective.gamma] = judge.measure(drawn(model, judge.n), only=("kernel",))["kernel"]
+    best, low = min(found, key=lambda gamma: found[gamma].value), found[usual].low
+    if low is None or found[best].value >= low:
+        best = usual
+    tried = ", ".join(f"{found[gamma].value:.3g} at {gamma:g}" for gamma in sorted(found))
+    why = {"objective.gamma": f"kernel distance after {steps * config.batch / 1000:.3g} kimg: {tried}"}
+    return config.replace(objective=replace(config.objective, gamma=best), why=config.why | why)
 
 
 @contextlib.contextmanager

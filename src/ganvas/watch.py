@@ -39,6 +39,7 @@ class Meter:
             "images": self.state.images,
             "images_per_second": round((self.state.images - self.images) / max(now - self.time, 1e-9), 1),
             "skipped": self.state.skipped,
+            **({"augment": self.state.controller.strength} if self.state.config.augment.kinds else {}),
             **{name: round(float(total) / self.counts[name], 6) for name, total in self.sums.items()},
         }
         self.sums, self.counts, self.images, self.time = {}, {}, self.state.images, now
@@ -62,6 +63,11 @@ def describe(figures: dict[str, Any], plan: Plan) -> str:
             parts.append(f"pairs right {value:.0%}")
         elif what:
             parts.append(f"{label} {value:.3f}")
+    if figures.get("augment"):
+        parts.append(f"augmenting {figures['augment']:.0%}")
+    if "distance" in figures:
+        floor = f" (real {figures['of real pictures']:.3g})" if "of real pictures" in figures else ""
+        parts.append(f"distance {figures['distance']:.3g}{floor}")
     if figures["skipped"]:
         parts.append(f"{figures['skipped']} updates skipped (not finite)")
     return "  ".join(parts)

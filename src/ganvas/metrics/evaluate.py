@@ -66,17 +66,17 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     pictures = None if model else _open_pictures(options, path, dataset)
     extractor = find_extractor(options.features, weights=options.feature_weights, device=device.type)
     judge = Judge(dataset, extractor, split=options.split, n=options.n, seed=options.seed)
-    about: dict[str, Any] = {"step": None, "images": None, "weights": None}
+    which: dict[str, Any] = {"step": None, "images": None, "weights": None}
     if model:
         ceiling = drawn(untrained(model, run.plan.config.seed if run else 0, device), judge.n, options.seed)
         measured = judge.measure(drawn(model, judge.n, options.seed), ceiling)
-        about = _about(model, run)
+        which = about(model, run)
     elif pictures is not None:
         measured = judge.measure(pictures)
-    about |= {"seed": options.seed, "data": {"name": dataset.name, "digest": dataset.digest}}
+    which |= {"seed": options.seed, "data": {"name": dataset.name, "digest": dataset.digest}}
     lead = judge.lead(measured)
     found: dict[str, Any] = {"memorisation": None}
-    found |= record(measured, lead, "report", seconds=time.monotonic() - begin, **about)
+    found |= record(measured, lead, "report", seconds=time.monotonic() - begin, **which)
     if run:
         log_metrics(run.folder, found)
     if options.json:
@@ -166,7 +166,8 @@ def _open_pictures(options: EvaluateOptions, path: Path, dataset: Dataset) -> It
     return (fakes.images[rows[i : i + BATCH]] for i in range(0, len(rows), BATCH))
 
 
-def _about(model: Model, run: Run | None) -> dict[str, Any]:
+def about(model: Model, run: Run | None) -> dict[str, Any]:
+    """Return which weights a model has: `step`, `images` seen, and `weights`: "best" or "last"."""
     images = model.about.get("images")
     step = images // run.plan.config.batch if run and isinstance(images, int) else None
     best = model.path is not None and model.path.name.startswith("best")

@@ -276,7 +276,7 @@ def _inception_file(weights: str | None) -> Path:
     if weights is None:
         raise UserError(
             f"inception needs its weights, which are not downloaded unless asked: fetch {inception.URL} and "
-            f"say --weights {inception.FILE}, or say --weights download"
+            f"say --feature-weights {inception.FILE}, or say --feature-weights download, of ganvas evaluate"
         )
     say(f"fetching {inception.URL} (96 MB) into {stored.parent}")
     try:
