@@ -156,12 +156,12 @@ def test_killed_at_any_moment_it_ends_in_the_same_weights(pictures: Path, tmp_pa
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(pictures: Path, tmp_path: Path) -> None:
-    args = command(pictures, tmp_path, "--budget", "100000steps", "--snap", "100000steps")
+    args = command(pictures, tmp_path, "--budget", "100000steps", "--snap", "100000steps", "--features", "none")
     process = start("never", 0, args)
     while not list(tmp_path.glob("*/stats.jsonl")):
         time.sleep(0.05)
         assert process.poll() is None
-    second = command(pictures, tmp_path, "--budget", "100000steps", "--snap", "100000steps")
+    second = command(pictures, tmp_path, "--budget", "100000steps", "--snap", "100000steps", "--features", "none")
     code, err = finish(start("never", 0, second))
     assert code == 2
     assert f"by process {process.pid}" in err

@@ -14,7 +14,7 @@ import ganvas
 from ganvas import checkpoint, recipe
 from ganvas.config import SHAPE, Budget, Config, Facts, NetworkConfig, build, flat
 from ganvas.console import say, table
-from ganvas.data import Dataset, load_dataset, mirror_p
+from ganvas.data import Dataset, load_dataset, mirror_p, rows_at
 from ganvas.diffaug import Controller
 from ganvas.errors import UserError
 from ganvas.files import tell_unwritable
@@ -226,6 +226,8 @@ def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOp
     if checkpoint.load(run.folder / "checkpoint", state):
         if extension is not None:
             run = extended(run, extension, state.step)
+        if state.health.failure:
+            raise UserError(state.health.failure)
         say(f"going on with {run.folder} from step {state.step} of {run.plan.steps}")
     elif (run.folder / "stats.jsonl").exists():
         raise UserError(f"the checkpoints of {run.folder} are gone; start again with --new")
@@ -251,10 +253,10 @@ def begin_run(run: Run, state: State, dataset: Dataset, options: TrainOptions) -
     """Write what a run has before its first step."""
     if options.init:
         start_from(Path(options.init).expanduser(), state, options.trust)
-    reals = dataset.images[dataset.rows["train"][:SAMPLES]]
+    rows = dataset.rows["train"]
+    reals = dataset.images[rows_at(rows, run.plan.config.seed, 0, min(SAMPLES, len(rows)))]
     with tell_unwritable(run.folder):
         save_png(grid(np.asarray(reals), *near_square(len(reals))), run.folder / "reals.png")
-    rows = dataset.rows["train"]
     state.health.found += of_data(np.asarray(dataset.images[rows[:: max(1, len(rows) // LOOKED_AT)]]))
     for finding in state.health.found:
         say(f"note: {finding.message}")

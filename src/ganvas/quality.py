@@ -15,7 +15,7 @@ from ganvas.metrics.evaluate import about, drawn, untrained
 from ganvas.metrics.features import Extractor, find_extractor
 from ganvas.metrics.judge import Judge, Measured, log_metrics, quiet, record
 from ganvas.report import Neighbours, neighbours, write_report
-from ganvas.run import SAMPLES, Run
+from ganvas.run import SAMPLES, Run, open_run
 from ganvas.sample import Model, load, render
 from ganvas.state import State
 
@@ -109,7 +109,7 @@ class Quality:
         if finished and self.run.plan.report and self.extractor:
             say("evaluating the best generator on pictures that it never saw ...")
             near = self._evaluate(self.extractor, state)
-        write_report(self.run, neighbours=near, findings=state.health.found)
+        write_report(open_run(self.run.folder), neighbours=near, findings=state.health.found)
 
     def _evaluate(self, extractor: Extractor, state: State) -> Neighbours:
         begin, seed = time.monotonic(), self.run.plan.config.seed

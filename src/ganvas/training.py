@@ -224,25 +224,28 @@ def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
                 show(describe(figures | estimates, plan))
                 run.sign_of_life()
                 found += health.of_figures(figures)
-            stop = stopped()
+            found += health.of_end(state.images) if last else []
+            failed = any(finding.action == "fail" for finding in found)
+            if failed or any(finding.action == "roll-back" for finding in found):
+                state.return_to(good)
+            stop = stopped() and health.good  # a few steps later it is known whether it recovers
             due = state.step % plan.snap == 0 or last
-            if due or stop:
+            if due or stop or failed:
                 run.snapshot(state)
             if due:
                 found += quality.look(state)
                 estimates = quality.last()
             for finding in found:
-                say(finding.message)
-                if finding.action in ("roll-back", "fail"):
-                    state.return_to(good)
-                if finding.action == "fail":
-                    checkpoint.save(run.folder / "checkpoint", state)
-                    raise UserError(finding.message)
-                ended = ended or finding.action == "stop"
+                if finding.action != "fail":
+                    say(finding.message)
+            ended = any(finding.action == "stop" for finding in found)
             if ended:
                 run.end_at(state.step)
-            if due or stop or ended or time.monotonic() - saved > SAVE_SECONDS:
+            if failed or ended or (health.good and (due or stop or time.monotonic() - saved > SAVE_SECONDS)):
                 checkpoint.save(run.folder / "checkpoint", state)
                 good, saved = state.copied() if health.good else good, time.monotonic()
+            if failed:
+                quality.report(state, finished=False)
+                raise UserError(health.failure)
             if stop and not last:
                 raise KeyboardInterrupt
