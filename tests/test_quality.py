@@ -145,3 +145,40 @@ def test_gamma_is_tried_out_where_the_budget_allows(photos, tmp_path, monkeypatc
     assert f" at {usual:g}" in why
     assert main(["train", str(photos), "--out", str(tmp_path / "2"), "--budget", "2steps", "--gamma", "3"]) == 0
     assert "kernel distance after" not in capsys.readouterr().err.split("training in")[-1]
+
+
+def test_a_kill_in_the_last_evaluation_costs_only_that(photos, tmp_path, monkeypatch, capsys):
+    def interrupted(*args, **more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(quality.Quality, "_evaluate", interrupted)
+        with pytest.raises(AssertionError):
+            train(photos, tmp_path)
+    (run,) = tmp_path.iterdir()
+    assert not (run / "report.html").exists()
+    train(photos, tmp_path)
+    assert (run / "report.html").exists()
+    assert [line["purpose"] for line in lines(run)] == ["estimate"] * 4 + ["report"]
+    capsys.readouterr()
+    train(photos, tmp_path)
+    assert "is finished" in capsys.readouterr().err
+
+
+def test_alien_lines_of_metrics_are_passed_over(photos, tmp_path):
+    run = train(photos, tmp_path)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5}\n[3]\n{"purpose": "estimate", "step": 7}\n{"purpose": "esti')
+    train(photos, tmp_path, "--extend", "5steps")
+    assert lines(run)[-1]["purpose"] == "report"
+
+
+def test_an_extractor_that_cannot_be_made_is_told(photos, tmp_path, capsys):
+    args = ["train", str(photos), "--out", str(tmp_path), "--budget", "9steps", "--features", "json:dumps"]
+    assert main(args) == 2
+    assert "cannot be made" in capsys.readouterr().err
+
+
+def test_a_setting_of_ones_own_stands_over_the_derived_span(photos, tmp_path):
+    run = train(photos, tmp_path, "--set", "augment.kimg=77")
+    assert json.loads((run / "config.json").read_text())["config"]["augment"]["kimg"] == 77.0

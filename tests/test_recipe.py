@@ -167,3 +167,12 @@ def test_the_rate_rises_stays_and_falls():
 def test_the_rate_stays_between_0_and_1(warmup, cooldown):
     optimiser = OptimiserConfig(warmup=warmup, cooldown=cooldown)
     assert all(0 <= recipe.rate(optimiser, p / 100) <= 1 for p in range(101))
+
+
+def test_augmentations_are_named_or_refused():
+    made = recipe.apply(TrainOptions("x", set=("augment.kinds=colour,cutout",)), CONFIG)
+    assert made.augment.kinds == ("colour", "cutout")
+    with pytest.raises(UserError, match="colour"):
+        recipe.apply(TrainOptions("x", set=("augment.kinds=color",)), CONFIG)
+    assert recipe.apply(TrainOptions("x", augment="yes"), CONFIG).augment.kinds == recipe.USUAL
+    assert recipe.apply(TrainOptions("x", augment="no"), CONFIG).augment.kinds == ()

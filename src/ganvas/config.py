@@ -63,12 +63,16 @@ class OptimiserConfig:
     """Share of the run, at its end, over which the rate falls to 0."""
 
 
+KINDS = ("flip", "colour", "translation", "cutout")
+"""Of augmentation (see diffaug.py)."""
+
+
 @dataclass(frozen=True)
 class AugmentConfig:
     """Differentiable augmentation of all that the discriminator sees (see diffaug.py)."""
 
     kinds: tuple[str, ...] = ()
-    """Of flip, colour, translation and cutout; none for no augmentation."""
+    """Of `KINDS`; none for no augmentation."""
     strength: float = 0.0
     """The probability of each kind, at the start."""
     adaptive: bool = True
@@ -141,6 +145,8 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
     origins = [hint, *typing.get_args(hint)] if isinstance(hint, types.UnionType) else [hint]
     if isinstance(value, list) and any(typing.get_origin(o) is tuple for o in origins):
         value = tuple(value)
+    if isinstance(value, str) and tuple[str, ...] in origins:
+        value = tuple(value.split(","))
     if type(value) is int and float in origins and int not in origins:
         value = float(value)
     if isinstance(value, bool) and bool not in origins and (int in origins or float in origins):

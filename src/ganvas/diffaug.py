@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ganvas.config import KINDS
 from ganvas.errors import UserError, nearest
 
-KINDS = ("flip", "colour", "translation", "cutout")
 GEOMETRIC = ("flip", "translation")
 """The kinds that move what is in a picture, and so move a condition that is a picture along."""
 

@@ -76,7 +76,7 @@ def train(options: TrainOptions) -> Model | None:
         tell(run.plan, dataset, True)
         say(f"{run.folder} is {'finished' if run.finished else 'unfinished; the command would go on with it'}")
         return None
-    if run.finished and extension is None:
+    if run.finished and extension is None and run.reported:
         say(f"{run.folder} is finished; give --extend 10m to go on with it, or --new to start another")
     else:
         with run.held(), threads(run.plan.threads):
@@ -152,12 +152,16 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
         judging = each * ((snapshots + 2) * estimate + 4 * report)
     elsewhere = time.monotonic() - started + SAMPLES * snapshots * drawing + judging
     steps = recipe.steps_of(budget, config.batch, speeds[way], elsewhere)
-    span = Controller.for_run(steps * config.batch).span / 1000
+    if "augment.kimg" not in config.why:
+        span = Controller.for_run(steps * config.batch).span / 1000
+        config = config.replace(augment=dataclasses.replace(config.augment, kimg=span))
+    if options.features != "none" and not report:
+        say("this budget is too short to measure the quality in the run; `ganvas evaluate` does it afterwards")
     return Plan(
         version=ganvas.__version__,
         options=identity(options, dataset.digest),
         data=about(dataset, options),
-        config=config.replace(augment=dataclasses.replace(config.augment, kimg=span)),
+        config=config,
         precision=precision,
         device=device.type,
         threads=cores,
@@ -235,6 +239,7 @@ def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOp
         say(f"training in {run.folder}; Ctrl-C saves, and the same command goes on")
         begin_run(run, state, dataset, options)
     run.forget_after(state.step)
+    (run.folder / "report.html").unlink(missing_ok=True)  # that it is there will say that all is done
     quality = Quality(run, dataset)
     try:
         loop(run, state, dataset, quality)

@@ -1,6 +1,5 @@
 """How good a run is while it trains, and at its end: estimates, the best generator, and the report."""
 
-import json
 import math
 import time
 from typing import Any
@@ -15,6 +14,8 @@ from ganvas.metrics.evaluate import about, drawn, untrained
 from ganvas.metrics.features import Extractor, find_extractor
 from ganvas.metrics.judge import Judge, Measured, log_metrics, quiet, record
 from ganvas.report import Neighbours, neighbours, write_report
+from ganvas.report.measures import value_of
+from ganvas.report.page import lines_of
 from ganvas.run import SAMPLES, Run, open_run
 from ganvas.sample import Model, load, render
 from ganvas.state import State
@@ -99,9 +100,8 @@ class Quality:
 
     def estimates(self) -> list[dict[str, Any]]:
         """Return the estimates so far, oldest first."""
-        path = self.run.folder / "metrics.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [line for line in map(json.loads, lines) if line["purpose"] == "estimate"]
+        lines = lines_of(self.run.folder / "metrics.jsonl")
+        return [line for line in lines if line.get("purpose") == "estimate" and math.isfinite(value_of(line, LEAD))]
 
     def report(self, state: State, *, finished: bool) -> None:
         """Write report.html; at the end of a run, evaluate its best generator properly before."""
@@ -119,11 +119,17 @@ class Quality:
         measured = judge.measure(drawn(model, judge.n), drawn(untrained(model, seed, state.device), judge.n))
         which = about(model, self.run) | {"seed": 0}
         seconds = time.monotonic() - begin
+        words = [f"{name} {value:.3g}" for name, value in _beside(measured[LEAD]).items() if value is not None]
+        say(f"kernel distance (lower is better): {', '.join(words)}")
         log_metrics(self.run.folder, record(measured, judge.lead(measured), "report", seconds=seconds, **which))
         fakes = np.concatenate(list(render(model, seeds=range(SHOWN))))
         return neighbours(
             fakes, extractor.features(fakes), self.dataset.images, judge.rows, judge.train.features, extractor.name
         )
+
+
+def _beside(measured: Measured) -> dict[str, float | None]:
+    return {"generated": measured.value, "real ones": measured.floor, "untrained": measured.ceiling}
 
 
 def _interval(kernel: Measured) -> tuple[float, float, float] | None:

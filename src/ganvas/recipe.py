@@ -3,6 +3,7 @@
 import dataclasses
 
 from ganvas.config import (
+    KINDS,
     SHAPE,
     AugmentConfig,
     Budget,
@@ -14,7 +15,7 @@ from ganvas.config import (
     override,
     parse_pair,
 )
-from ganvas.errors import UserError
+from ganvas.errors import UserError, nearest
 from ganvas.options import TrainOptions
 
 COARSEST = 7
@@ -27,8 +28,8 @@ SHALLOW = 3
 """Stages up to which a learning rate of 1e-3 does not collapse; deeper networks take 3e-4 (LOG.md)."""
 FEW = 20_000
 """Training images below which augmentation is at hand; how much of it is used follows from the overfitting seen."""
-KINDS = ("colour", "translation", "cutout")
-"""Of augmentation."""
+USUAL = tuple(kind for kind in KINDS if kind != "flip")
+"""Kinds of augmentation; whether to flip is a question of its own, which the pictures answer."""
 LIKELY = 0.05
 """The pictures count as alike in a mirror where the test's p-value is above this."""
 SNAPSHOTS = 10
@@ -67,7 +68,7 @@ def auto(facts: Facts) -> Config:
         discriminator=NetworkConfig("r3gan:Discriminator", settings),
         objective=ObjectiveConfig(gamma=round(GAMMA * facts.width * facts.height * facts.channels, 2)),
         optimiser=OptimiserConfig(lr=1e-3 if stages <= SHALLOW else 3e-4),
-        augment=AugmentConfig(KINDS if few else ()),
+        augment=AugmentConfig(USUAL if few else ()),
         mirror=alike,
         batch=16,
         ema_kimg=4.4,
@@ -123,7 +124,7 @@ def apply(options: TrainOptions, config: Config) -> Config:
         why["mirror"] = "you set it"
     augment = config.augment
     if options.augment != "auto":
-        augment = AugmentConfig(augment.kinds or KINDS) if options.augment == "yes" else AugmentConfig()
+        augment = AugmentConfig(augment.kinds or USUAL) if options.augment == "yes" else AugmentConfig()
         why["augment.kinds"] = "you set it"
     if options.batch is not None:
         why["batch"] = "you set it"
@@ -163,6 +164,9 @@ def _check(config: Config) -> None:
         "the seed must not be negative": 0 <= config.seed < 2**63,
         "order must name each player once": sorted(config.order) == ["discriminator", "generator"],
     }
+    for kind in config.augment.kinds:
+        if kind not in KINDS:
+            raise UserError(f"there is no augmentation {kind!r}{nearest(kind, KINDS)}")
     for rule, holds in rules.items():
         if not holds:
             raise UserError(rule)

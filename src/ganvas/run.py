@@ -93,6 +93,11 @@ class Run:
         """Whether the last step is behind it; its checkpoint is written after everything else."""
         return checkpoint.last_step(self.folder / "checkpoint") >= self.plan.steps
 
+    @property
+    def reported(self) -> bool:
+        """Whether its last page is written, which is the last thing that a run does."""
+        return (self.folder / "report.html").exists()
+
     def write_plan(self) -> None:
         """Write config.json."""
         with tell_unwritable(self.folder):

@@ -247,5 +247,5 @@ def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
             if failed:
                 quality.report(state, finished=False)
                 raise UserError(health.failure)
-            if stop and not last:
+            if stop and not last and not ended:
                 raise KeyboardInterrupt

@@ -64,7 +64,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     model, run = (None, None) if _holds_pictures(path) else _open_model(options, path)
     dataset = _open_data(options, model, run)
     pictures = None if model else _open_pictures(options, path, dataset)
-    extractor = find_extractor(options.features, weights=options.feature_weights, device=device.type)
+    extractor = find_extractor(options.features, weights=options.feature_weights, device=device.type, precision="fp32")
     judge = Judge(dataset, extractor, split=options.split, n=options.n, seed=options.seed)
     which: dict[str, Any] = {"step": None, "images": None, "weights": None}
     if model:

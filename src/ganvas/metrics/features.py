@@ -176,7 +176,10 @@ def find_extractor(name: str, *, weights: str | None = None, device: str = "cpu"
         raise UserError(f"{name} takes no file of weights; leave it out, or take the features 'inception'")
     if made in known.values():
         return made(weights, device, precision)
-    extractor = made if isinstance(made, Extractor) else made()
+    try:
+        extractor = made if isinstance(made, Extractor) else made()
+    except Exception as error:  # it is someone else's code
+        raise UserError(f"the feature extractor {name!r} cannot be made: {error}") from error
     if not isinstance(extractor, Extractor):
         raise UserError(f"{name!r} is no feature extractor: derive it from ganvas.metrics.features.Extractor")
     return extractor

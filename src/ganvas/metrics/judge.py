@@ -260,5 +260,8 @@ def log_metrics(folder: Path, evaluation: Mapping[str, Any]) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    with tell_unwritable(folder), (folder / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps(evaluation) + "\n")
+    path = folder / "metrics.jsonl"
+    with tell_unwritable(path), path.open("ab+") as file:
+        if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":  # a kill, or a full disk, cut a line short
+            file.write(b"\n")
+        file.write(json.dumps(evaluation).encode() + b"\n")

@@ -201,7 +201,7 @@ def _commands(run: Run) -> Html:
         "Train on for another 10 minutes": f"ganvas train {' '.join(given)}"
         + (" --extend 10m" if run.finished else ""),
         "Make new pictures": f"ganvas generate {folder} --n 64",
-        "Measure again, with more pictures": f"ganvas evaluate {folder} --data {data} --n 10000",
+        "Measure again, with all held-out pictures": f"ganvas evaluate {folder} --data {data}",
     }
     if not run.finished:
         lines = {"Go on to the end": lines.pop("Train on for another 10 minutes"), **lines}
