@@ -199,7 +199,7 @@ def official(content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_inception(official: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"not downloaded unless asked.*--weights download"):
+    with pytest.raises(UserError, match=r"not downloaded unless asked.*--feature-weights download"):
         find_extractor("inception")
     extractor = find_extractor("inception", weights="download", precision="fp32")
     assert (extractor.input, extractor.dim, extractor.digest) == ((299, 299), 2048, inception.SHA256)
