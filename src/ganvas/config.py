@@ -193,6 +193,14 @@ def override(config: Config, settings: Iterable[str]) -> Config:
     return build(Config, plain, "")
 
 
+def reasons(config: Config, rows: Mapping[str, object]) -> dict[str, str]:
+    """Return the reasons by the names of `rows`; one for several settings stands beside the first of them."""
+    beside = {
+        name: next((row for row in rows if row == name or row.startswith(f"{name}.")), name) for name in config.why
+    }
+    return {beside[name]: reason for name, reason in config.why.items()}
+
+
 def flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
     """Return nested settings by dotted names, as `--set` takes them; without the reasons."""
     rows: dict[str, object] = {}

@@ -12,7 +12,7 @@ from torch import nn
 
 import ganvas
 from ganvas import checkpoint, recipe
-from ganvas.config import SHAPE, Budget, Config, Facts, NetworkConfig, build, flat
+from ganvas.config import SHAPE, Budget, Config, Facts, NetworkConfig, build, flat, reasons
 from ganvas.console import say, table
 from ganvas.data import Dataset, load_dataset, mirror_p, rows_at
 from ganvas.diffaug import Controller
@@ -340,6 +340,5 @@ def tell(plan: Plan, dataset: Dataset, everything: bool) -> None:
     why = {**dataset.why, "data": dataset.why["size"], "steps": f"budget {plan.options['budget']}"}
     if not plan.options["size"] and preset_size(plan.options["preset"]):
         why["data"] = "the only size of this preset"
-    for name, reason in plan.config.why.items():  # a reason for several settings stands beside the first
-        why[next((row for row in rows if row == name or row.startswith(f"{name}.")), name)] = reason
+    why |= reasons(plan.config, rows)
     table(rows if everything else {name: value for name, value in rows.items() if why.get(name)}, why)

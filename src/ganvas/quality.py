@@ -61,6 +61,7 @@ class Quality:
             self.extractor = find_extractor(run.plan.options["features"], device=run.plan.device, precision="fp32")
         if run.plan.estimate and self.extractor:
             self.judge = Judge(dataset, self.extractor, split="val", n=run.plan.estimate, progress=quiet)
+            self.spread = max(1e-12, spread(self.judge.train.features))
             self.checkered = max(1.0, checkerboard(dataset.images[dataset.rows["train"][:SAMPLES]]))
 
     def look(self, state: State) -> list[Finding]:
@@ -83,7 +84,7 @@ class Quality:
             Estimate(
                 images=state.images,
                 progress=state.step / self.run.plan.steps,
-                spread=spread(points.features) / max(spread(self.judge.train.features), 1e-12),
+                spread=spread(points.features) / self.spread,
                 recall=found["recall"].value,
                 memorisation=found["memorisation"].value if "memorisation" in found else None,
                 n=found[LEAD].n,

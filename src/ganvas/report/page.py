@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Protocol
 
-from ganvas.config import flat
+from ganvas.config import flat, reasons
 from ganvas.files import atomic_write, tell_unwritable
 from ganvas.options import TrainOptions
 from ganvas.report.markup import Html, chart, el, join
@@ -172,8 +172,7 @@ def _recipe(plan: Plan) -> Html:
         key: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value for key, value in rows.items()
     }
     why = {"steps": f"budget {plan.options.get('budget')}", "seed": "equal seeds give equal runs"}
-    for name, reason in plan.config.why.items():  # a reason for several settings stands beside the first
-        why[next((row for row in rows if row == name or row.startswith(f"{name}.")), name)] = reason
+    why |= reasons(plan.config, rows)
     heads = el("tr", *(el("th", name, scope="col") for name in ("Setting", "Value", "Why")))
     told = [el("tr", el("th", name, scope="row"), el("td", rows.get(name, "")), el("td", why[name])) for name in
             dict.fromkeys([*(row for row in rows if row in why), *why])]  # fmt: skip
