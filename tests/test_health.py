@@ -338,13 +338,16 @@ def test_spread_has_known_values():
     assert spread(normal) == pytest.approx(4, rel=0.03)
 
 
-def test_data_that_cannot_do_is_told_in_words():
+def test_data_that_cannot_do_is_told_in_words(monkeypatch):
     images = DIGITS.astype(np.uint8)[..., None]
-    assert of_data(images) == []
-    assert kinds(of_data(images[:8])) == [("few", "tell")]
-    assert "only 8 different pictures" in of_data(images[:8])[0].message
-    assert [f.kind for f in of_data(np.repeat(images[:1], 50, 0))] == ["constant"]
-    doubled = of_data(np.concatenate([images[:200], images[:200]]))
+    rows = np.arange(len(images))
+    assert of_data(images, rows) == []
+    assert kinds(of_data(images, rows[:8])) == [("few", "tell")]
+    assert "only 8 different pictures" in of_data(images, rows[:8])[0].message
+    assert [f.kind for f in of_data(images, np.zeros(50, np.int64))] == ["constant"]
+    doubled = of_data(images, np.tile(rows[:200], 2))
     assert [f.kind for f in doubled] == ["duplicates"]
     assert "50%" in doubled[0].message
-    assert [f.kind for f in of_data(np.repeat(images[:8], 20, 0))] == ["few", "duplicates"]
+    assert [f.kind for f in of_data(images, rows[:8].repeat(20))] == ["few", "duplicates"]
+    monkeypatch.setattr("ganvas.health.LOOKED_AT", 60)
+    assert of_data(images, rows) == []  # few are looked at, but there are more

@@ -9,29 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plans import make_plan
 
 from ganvas import run as module
-from ganvas.config import Config, NetworkConfig
 from ganvas.errors import UserError
 from ganvas.options import TrainOptions
-from ganvas.run import ELSEWHERE, Plan, Run, identity, new_folder, open_run, runs_in
-
-
-def make_plan(**changes: Any) -> Plan:
-    plan = Plan(
-        threads=1,
-        version="1",
-        options=identity(TrainOptions("photos"), "abc"),
-        data={"name": "photos", "classes": ["cat", "dog"]},
-        config=Config(NetworkConfig("a:G", {"widths": [8, 8]}), NetworkConfig("a:D")),
-        precision="fp32",
-        device="cpu",
-        images_per_second=12.5,
-        snap=10,
-        log=2,
-        legs=(100,),
-    )
-    return dataclasses.replace(plan, **changes)
+from ganvas.run import ELSEWHERE, Run, identity, new_folder, open_run, runs_in
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ A file's name carries its step and the start of its SHA-256, so that one damaged
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -57,14 +58,22 @@ def load(folder: Path, state: State) -> bool:
     data = read(folder)
     if data is None:
         return False
-    header = int.from_bytes(data[:8], "little")
     try:
-        numbers = json.loads(json.loads(data[8 : 8 + header])["__metadata__"]["ganvas"])
         state.restore(safetensors.torch.load(data))
-        state.recall(numbers)
+        state.recall(_numbers(data))
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(f"the checkpoints in {folder} do not fit their run; start again with --new") from error
     return True
+
+
+def numbers(folder: Path) -> dict[str, Any] | None:
+    """Return what the newest sound checkpoint has of `State.numbers`; None where there are no checkpoints.
+
+    Raises:
+        UserError: there are checkpoints, but none is sound.
+    """
+    data = read(folder)
+    return None if data is None else _numbers(data)
 
 
 def read(folder: Path) -> bytes | None:
@@ -87,6 +96,12 @@ def read(folder: Path) -> bytes | None:
     if paths:
         raise UserError(f"no checkpoint in {folder} is sound; start again with --new")
     return None
+
+
+def _numbers(data: bytes) -> dict[str, Any]:
+    header = int.from_bytes(data[:8], "little")
+    numbers: dict[str, Any] = json.loads(json.loads(data[8 : 8 + header])["__metadata__"]["ganvas"])
+    return numbers
 
 
 def _checksum(data: bytes) -> str:

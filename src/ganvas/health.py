@@ -308,15 +308,15 @@ def checkerboard(images: NDArray[np.uint8]) -> float:
     return index
 
 
-def of_data(images: NDArray[np.uint8]) -> list[Finding]:
-    """Say what is unpromising about training images [N, H, W, C], of which evenly spaced ones are looked at."""
-    some = images[:: max(1, -(-len(images) // LOOKED_AT))]
+def of_data(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> list[Finding]:
+    """Say what is unpromising about the training images, some rows of all [N, H, W, C]; evenly spaced ones are read."""
+    some = images[rows[:: max(1, -(-len(rows) // LOOKED_AT))]]
     different = len({hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in some})
     if different <= 1:
         message = "all pictures are equal; there is nothing to learn but that one, so give pictures that differ"
         return [Finding("constant", message, 0, "tell")]
     found = []
-    if different < FEW and len(some) == len(images):
+    if different < FEW and len(some) == len(rows):
         message = f"only {different} different pictures; the GAN will copy them, so give more, at best {FEW} or more"
         found.append(Finding("few", message, 0, "tell"))
     if 1 - different / len(some) > EQUAL:

@@ -1,6 +1,7 @@
 """What happens around the loop: find or make the run, measure the machine, settle the plan, and say what next."""
 
 import dataclasses
+import shlex
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from ganvas.data import Dataset, load_dataset, mirror_p, rows_at
 from ganvas.diffaug import Controller
 from ganvas.errors import UserError
 from ganvas.files import tell_unwritable
-from ganvas.health import LOOKED_AT, of_data
+from ganvas.health import of_data
 from ganvas.losses import find_loss, find_penalty
 from ganvas.metrics.features import find_extractor
 from ganvas.modelfile import find_model, load_networks
@@ -250,8 +251,9 @@ def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOp
         raise
     quality.report(state, finished=True)
     say(f"finished after {duration(time.monotonic() - begin)}: look at {run.folder}/report.html")
-    say(f"next:  ganvas generate {run.folder}")
-    say(f"       ganvas interpolate {run.folder} --out walk.gif")
+    folder = shlex.quote(str(run.folder))
+    say(f"next:  ganvas generate {folder}")
+    say(f"       ganvas interpolate {folder} --out walk.gif")
 
 
 def begin_run(run: Run, state: State, dataset: Dataset, options: TrainOptions) -> None:
@@ -262,7 +264,7 @@ def begin_run(run: Run, state: State, dataset: Dataset, options: TrainOptions) -
     reals = dataset.images[rows_at(rows, run.plan.config.seed, 0, min(SAMPLES, len(rows)))]
     with tell_unwritable(run.folder):
         save_png(grid(np.asarray(reals), *near_square(len(reals))), run.folder / "reals.png")
-    state.health.found += of_data(np.asarray(dataset.images[rows[:: max(1, len(rows) // LOOKED_AT)]]))
+    state.health.found += of_data(dataset.images, rows)
     for finding in state.health.found:
         say(f"note: {finding.message}")
     run.snapshot(state)

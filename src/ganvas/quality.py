@@ -2,7 +2,6 @@
 
 import math
 import time
-from typing import Any
 
 import numpy as np
 
@@ -10,14 +9,14 @@ from ganvas.console import say
 from ganvas.data import Dataset
 from ganvas.files import atomic_write, tell_unwritable
 from ganvas.health import Estimate, Finding, checkerboard, spread
-from ganvas.metrics.evaluate import about, drawn, untrained
+from ganvas.metrics.evaluate import about, drawn, nearest, untrained
 from ganvas.metrics.features import Extractor, find_extractor
 from ganvas.metrics.judge import Judge, Measured, log_metrics, quiet, record
-from ganvas.report import Neighbours, neighbours, write_report
+from ganvas.report import Neighbours, write_report
 from ganvas.report.measures import value_of
 from ganvas.report.page import lines_of
 from ganvas.run import SAMPLES, Run, open_run
-from ganvas.sample import Model, load, render
+from ganvas.sample import Model, load
 from ganvas.state import State
 
 ESTIMATES = 0.05
@@ -28,8 +27,6 @@ SHORTEST = 20.0
 """A training of fewer seconds has no estimates, and takes no time to find out what they would cost."""
 LEAD = "kernel"
 """What estimates go by; the Fréchet distance of so few pictures would be far too large."""
-SHOWN = 16
-"""Generated pictures whose nearest training pictures the report shows."""
 
 
 def affordable(seconds: float, snapshots: int, cost: float) -> tuple[int, int]:
@@ -55,6 +52,9 @@ class Quality:
     def __init__(self, run: Run, dataset: Dataset) -> None:
         """Find the extractor and the features of real pictures, where the plan has estimates."""
         self.run, self.dataset = run, dataset
+        lines = lines_of(run.folder / "metrics.jsonl")
+        self.estimates = [x for x in lines if x.get("purpose") == "estimate" and math.isfinite(value_of(x, LEAD))]
+        """Oldest first."""
         self.extractor: Extractor | None = None
         self.judge: Judge | None = None
         if run.plan.estimate or run.plan.report:
@@ -73,9 +73,10 @@ class Quality:
         images = np.concatenate(list(drawn(model, self.judge.n)))
         points = self.judge.points([images])
         found = self.judge.measure(points, only=(LEAD, "recall", "memorisation"))
-        best = min((estimate[LEAD]["value"] for estimate in self.estimates()), default=math.inf)
+        best = min((estimate[LEAD]["value"] for estimate in self.estimates), default=math.inf)
         which = {"step": state.step, "images": state.images, "weights": "last", "seed": 0}
-        log_metrics(self.run.folder, record(found, LEAD, "estimate", seconds=time.monotonic() - begin, **which))
+        self.estimates.append(record(found, LEAD, "estimate", seconds=time.monotonic() - begin, **which))
+        log_metrics(self.run.folder, self.estimates[-1])
         if found[LEAD].value <= best:
             with tell_unwritable(self.run.folder):
                 weights = (self.run.folder / "model.safetensors").read_bytes()
@@ -95,14 +96,9 @@ class Quality:
 
     def last(self) -> dict[str, float]:
         """Return the newest estimate for the progress line: the kernel distance and its floor, where there are any."""
-        newest: dict[str, float] = next((e[LEAD] for e in reversed(self.estimates())), {})
+        newest = self.estimates[-1][LEAD] if self.estimates else {}
         figures = {"distance": newest.get("value"), "of real pictures": newest.get("floor")}
         return {name: value for name, value in figures.items() if value is not None}
-
-    def estimates(self) -> list[dict[str, Any]]:
-        """Return the estimates so far, oldest first."""
-        lines = lines_of(self.run.folder / "metrics.jsonl")
-        return [line for line in lines if line.get("purpose") == "estimate" and math.isfinite(value_of(line, LEAD))]
 
     def report(self, state: State, *, finished: bool) -> None:
         """Write report.html; at the end of a run, evaluate its best generator properly before."""
@@ -123,10 +119,7 @@ class Quality:
         words = [f"{name} {value:.3g}" for name, value in _beside(measured[LEAD]).items() if value is not None]
         say(f"kernel distance (lower is better): {', '.join(words)}")
         log_metrics(self.run.folder, record(measured, judge.lead(measured), "report", seconds=seconds, **which))
-        fakes = np.concatenate(list(render(model, seeds=range(SHOWN))))
-        return neighbours(
-            fakes, extractor.features(fakes), self.dataset.images, judge.rows, judge.train.features, extractor.name
-        )
+        return nearest(model, self.dataset, judge)
 
 
 def _beside(measured: Measured) -> dict[str, float | None]:

@@ -207,7 +207,7 @@ def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
         KeyboardInterrupt: Ctrl-C or a polite kill, after everything is saved.
         UserError: the training blows up again and again, or the disk is full.
     """
-    plan, health, meter, estimates = run.plan, state.health, Meter(state), quality.last()
+    plan, health, meter = run.plan, state.health, Meter(state)
     good, saved, ended = state.copied(), time.monotonic(), False
     with live_line() as show, stop_signals() as stopped, scalars(run.folder, state.step) as plot:
         while state.step < plan.steps and not ended:
@@ -216,12 +216,11 @@ def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
             if state.config.augment.kinds and state.config.augment.adaptive and state.step % STEER == 0:
                 steer(state, dataset)
             found = health.of_step(state.skipped_in_a_row, state.images)
-            last = state.step == plan.steps
+            last, figures = state.step == plan.steps, {}
             if state.step % plan.log == 0 or last:
                 figures = meter.read()
                 run.log(figures)
                 plot(figures)
-                show(describe(figures | estimates, plan))
                 run.sign_of_life()
                 found += health.of_figures(figures)
             found += health.of_end(state.images) if last else []
@@ -234,7 +233,8 @@ def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
                 run.snapshot(state)
             if due:
                 found += quality.look(state)
-                estimates = quality.last()
+            if figures:
+                show(describe(figures | quality.last(), plan))
             for finding in found:
                 if finding.action != "fail":
                     say(finding.message)

@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from plans import make_plan
 from tiny import Tiny, picture
 
 import ganvas
+from ganvas import checkpoint
 from ganvas.cli import main
 from ganvas.config import Config, NetworkConfig
+from ganvas.health import Finding
 from ganvas.metrics import evaluate as module
 from ganvas.metrics.judge import METRICS
 from ganvas.options import TrainOptions
-from ganvas.run import Plan, Run, identity
+from ganvas.run import Run, identity
 from ganvas.state import State
 
 FEATURES = ["--features", f"{Tiny.__module__}:Tiny", "--device", "cpu"]
@@ -29,21 +32,8 @@ CONFIG = Config(NetworkConfig("r3gan:Generator", SHAPE), NetworkConfig("r3gan:Di
 def run(photos, tmp_path):
     """The folder of a run of 4 steps on the photos."""
     digest = ganvas.open_dataset(str(photos)).digest
-    plan = Plan(
-        version=ganvas.__version__,
-        options=identity(TrainOptions(str(photos)), digest),
-        data={"name": "photos", "digest": digest},
-        config=CONFIG,
-        precision="fp32",
-        device="cpu",
-        threads=1,
-        images_per_second=1.0,
-        snap=1,
-        log=1,
-        estimate=0,
-        report=0,
-        legs=(4,),
-    )
+    options, data = identity(TrainOptions(str(photos)), digest), {"name": "photos", "digest": digest}
+    plan = make_plan(options=options, data=data, config=CONFIG, legs=(4,))
     made = Run(tmp_path / "runs" / "00000-photos-auto", plan)
     made.folder.mkdir(parents=True)
     made.write_plan()
@@ -133,10 +123,31 @@ def test_data_that_the_run_knows_need_not_be_said(run, photos, capsys):
     assert main(["evaluate", str(run), *FEATURES]) == 0
 
 
-def test_other_data_than_the_runs_is_noted(run, paint, tmp_path, capsys):
+def test_the_page_of_a_run_shows_it(run, photos, capsys):
+    state = State(CONFIG, torch.device("cpu"))
+    state.health.found.append(Finding("stalled", "It stood still.", 9, "tell"))
+    checkpoint.save(run / "checkpoint", state)
+    page = run / "report.html"
+    assert main(["evaluate", str(run), "--data", str(photos), *FEATURES]) == 0
+    assert not page.exists()  # a page says that a run is done
+    page.write_text("the old page")
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--data", str(photos), "--seed", "3", *FEATURES]) == 0
+    assert f"{page} shows it" in said(capsys)[1]
+    text = page.read_text()
+    assert "Go by" not in text
+    assert all(
+        words in text for words in ("It stood still.", "judge by this one first", "nearest to generated picture 16")
+    )
+
+
+def test_other_data_than_the_runs_is_noted_and_not_on_its_page(run, paint, tmp_path, capsys):
+    checkpoint.save(run / "checkpoint", State(CONFIG, torch.device("cpu")))
+    (run / "report.html").write_text("the old page")
     other = paint(tmp_path / "other", range(500, 560))
     assert main(["evaluate", str(run), "--data", str(other), *FEATURES]) == 0
     assert "is not, or no longer, what" in said(capsys)[1]
+    assert (run / "report.html").read_text() == "the old page"
 
 
 # ------------------------------------------------------------------------------------------------ other pictures
@@ -246,7 +257,10 @@ def test_a_broken_model(run, photos, capsys):
 
 def test_a_run_that_may_not_be_written(run, photos, capsys):
     (run / "metrics.jsonl").mkdir()
-    assert "cannot write" in error(capsys, run, "--data", photos)
+    err = error(capsys, run, "--data", photos)
+    assert err.index("recall") < err.index("cannot write")  # what took minutes is not lost
+    assert main(["evaluate", str(run), "--data", str(photos), "--json", *FEATURES]) == 2
+    assert json.loads(said(capsys)[0])["purpose"] == "report"
 
 
 def test_an_interruption_leaves_nothing_half_written(run, photos, capsys, monkeypatch):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tyro
 from PIL import Image
+from plans import make_plan
 from safetensors.numpy import save_file
 
 from ganvas.config import Config, NetworkConfig
@@ -23,7 +24,7 @@ from ganvas.errors import UserError
 from ganvas.options import TrainOptions
 from ganvas.pictures import grid, save_png
 from ganvas.report import Neighbours, neighbours, write_report
-from ganvas.run import Plan, Run, identity
+from ganvas.run import Run, identity
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ class Page(HTMLParser):
 def make_run(folder: Path, channels: int = 1, size: int = 8, options: TrainOptions | None = None) -> Run:
     options = options or TrainOptions("photos")
     shape = {"channels": channels, "width": size, "height": size}
-    plan = Plan(
-        version="1.2.3",
+    plan = make_plan(
         options=identity(options, "abc"),
         data={
             "name": "photos",
@@ -76,15 +76,8 @@ def make_run(folder: Path, channels: int = 1, size: int = 8, options: TrainOptio
             "images": {"train": 100, "val": 5, "test": 20},
         },
         config=Config(NetworkConfig("a:G", shape), NetworkConfig("a:D", shape), why={"objective.gamma": "so & so"}),
-        precision="fp32",
-        device="cpu",
-        threads=1,
-        images_per_second=50.0,
-        snap=10,
-        log=2,
         estimate=5,
         report=20,
-        legs=(100,),
     )
     run = Run(folder, plan)
     run.write_plan()
@@ -170,6 +163,8 @@ def test_a_whole_run_shows_everything(tmp_path):
 
 def test_an_empty_run_says_plainly_what_is_missing(tmp_path):
     page = written(make_run(tmp_path))
+    assert page.text.count("nothing to draw of this run: it has no such figures so far.") == 4
+    assert "pairs" not in page.text  # nothing is explained that is not there
     for words in (
         "It has just begun",
         "Nothing was measured yet",
@@ -186,6 +181,22 @@ def test_a_finished_run_has_no_warnings(tmp_path):
     run = make_run(tmp_path)
     add_stats(run)
     assert not written(run).all("ul", "warnings")
+
+
+@pytest.mark.parametrize("estimate", [0, 5])
+def test_a_chart_without_figures_is_one_sentence(tmp_path, estimate):
+    run = make_run(tmp_path)
+    run = Run(tmp_path, dataclasses.replace(run.plan, estimate=estimate))
+    add_stats(run, **{"generator/image": math.nan, "discriminator/image": math.nan})
+    page = written(run)
+    assert [svg["aria-label"] for svg in page.all("svg")] == [
+        "Pairs told apart over the images seen",
+        "Images a second over the images seen",
+    ]
+    assert page.text.count("nothing to draw") == 2
+    assert ("too short for estimates" in page.text) == (estimate == 0)
+    assert "dashed line" not in page.text
+    assert not page.all("span", "key")
 
 
 def test_broken_lines_and_pictures_are_passed_over(tmp_path):
@@ -388,6 +399,16 @@ def test_the_command_means_the_same_run(tmp_path):
     again = tyro.cli(TrainOptions, args=words)
     assert identity(again, "abc") == run.plan.options
     assert Path(again.out) == tmp_path.parent
+
+
+def test_the_commands_work_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my runs/00000 a").mkdir(parents=True)
+    text = written(make_run(Path("my runs/00000 a"))).text
+    run = shlex.quote(str(tmp_path / "my runs" / "00000 a"))
+    assert f"ganvas generate {run} --n 64" in text
+    assert f"ganvas evaluate {run} --data '/data/my photos'" in text
+    assert f"--out {shlex.quote(str(tmp_path / 'my runs'))}" in text
 
 
 def test_a_picture_keeps_its_first_cells(tmp_path):

@@ -9,21 +9,27 @@ from typing import Any
 import numpy as np
 import torch
 
+from ganvas import checkpoint
 from ganvas.console import say
 from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
 from ganvas.files import find_path, printable
+from ganvas.health import Health
 from ganvas.metrics.features import find_extractor
 from ganvas.metrics.judge import BATCH, Judge, Measured, log_metrics, record
 from ganvas.models import build_network, describe_network
 from ganvas.options import DataOptions, EvaluateOptions, takes
 from ganvas.pictures import Pixels
 from ganvas.presets import preset_size
+from ganvas.report import Neighbours, neighbours, write_report
+from ganvas.report.measures import MEASURES
 from ganvas.run import Run, open_run
 from ganvas.sample import Model, load, pick_device, render
 
 FIRST = 1_000_000
 """The first seed of the pictures that are judged; snapshots and `ganvas generate` show the seeds from 0."""
+SHOWN = 16
+"""Generated pictures whose nearest training pictures the report shows."""
 
 
 def drawn(model: Model, n: int, seed: int = 0) -> Iterator[Pixels]:
@@ -38,6 +44,13 @@ def untrained(model: Model, seed: int, device: torch.device) -> Model:
         return Model({"generator": build_network(describe_network(model.generator)).to(device).eval()})
 
 
+def nearest(model: Model, dataset: Dataset, judge: Judge) -> Neighbours:
+    """Return some pictures of a model, and the training pictures that are most like them."""
+    fakes = np.concatenate(list(render(model, seeds=range(SHOWN))))
+    features, known = judge.extractor.features(fakes), judge.train.features
+    return neighbours(fakes, features, dataset.images, judge.rows, known, judge.extractor.name)
+
+
 # ------------------------------------------------------------------------------------------------- the command
 
 
@@ -45,14 +58,15 @@ def untrained(model: Model, seed: int, device: torch.device) -> Model:
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Measure the pictures of a run, a model file, or a folder or zip, against real ones, and print a table.
 
-    A run keeps the result as a line of its metrics.jsonl.
+    A run keeps the result as a line of its metrics.jsonl, and its report.html, if it has one, shows it.
 
     Returns:
         The evaluation: `frechet`, `kernel`, `precision`, `recall`, `density`, `coverage` and `memorisation` (None
         where fewer than 2 pictures are held out), each a dict of the fields of `Measured`, and facts about the whole.
 
     Raises:
-        UserError: data, a model or pictures that are missing, broken, too few or of another shape.
+        UserError: data, a model or pictures that are missing, broken, too few or of another shape; or a run's folder
+            that cannot be written, after all was printed.
     """
     begin = time.monotonic()
     if options.n < 2:
@@ -77,14 +91,28 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     lead = judge.lead(measured)
     found: dict[str, Any] = {"memorisation": None}
     found |= record(measured, lead, "report", seconds=time.monotonic() - begin, **which)
-    if run:
-        log_metrics(run.folder, found)
     if options.json:
-        print(json.dumps(found))  # noqa: T201
+        print(json.dumps(found), flush=True)  # noqa: T201
     else:
         _tell(measured, lead, judge)
-        say(f"this is a line of {run.folder}/metrics.jsonl now" if run else "kept nowhere; --json prints what to keep")
+    if model and run:
+        _keep(found, run, model, dataset, judge)
+    elif not options.json:
+        say("kept nowhere; --json prints what to keep")
     return found
+
+
+def _keep(found: Mapping[str, Any], run: Run, model: Model, dataset: Dataset, judge: Judge) -> None:
+    """Add an evaluation to a run's metrics.jsonl and, if it is of the run's own data, to its report.html."""
+    log_metrics(run.folder, found)
+    say(f"this is a line of {run.folder / 'metrics.jsonl'} now")
+    page = run.folder / "report.html"
+    if not page.exists() or dataset.digest != run.plan.data.get("digest"):
+        return
+    if saved := checkpoint.numbers(run.folder / "checkpoint"):  # without it, the page's warnings would be lost
+        findings = Health.from_dict(saved["health"]).found
+        write_report(run, neighbours=nearest(model, dataset, judge), findings=findings)
+        say(f"{page} shows it")
 
 
 def _holds_pictures(path: Path) -> bool:
@@ -174,17 +202,6 @@ def about(model: Model, run: Run | None) -> dict[str, Any]:
     return {"step": step, "images": images, "weights": "best" if best else "last"}
 
 
-NOTES = {
-    "frechet": "lower is better",
-    "kernel": "lower is better",
-    "precision": "share of the pictures that could be real",
-    "recall": "share of the real variety that is reached",
-    "density": "1 where the pictures lie as close to real ones as these to each other",
-    "coverage": "share of the real pictures that have a generated one near",
-    "memorisation": "0.5 is none",
-}
-
-
 def _tell(measured: Mapping[str, Measured], lead: str, judge: Judge) -> None:
     """Print the values beside floor and ceiling, what they rest on, and how to read them."""
     any_ = next(iter(measured.values()))
@@ -193,8 +210,8 @@ def _tell(measured: Mapping[str, Measured], lead: str, judge: Judge) -> None:
     for name, one in measured.items():
         shown = "FID" if official and name == "frechet" else name
         numbers = "".join(f"{'-' if x is None else f'{x:.4g}':>11}" for x in (one.value, one.floor, one.ceiling))
-        interval = "" if one.low is None else f"; 95 % of the time between {one.low:.4g} and {one.high:.4g}"
-        say(f"{shown:14}{numbers}   {NOTES[name]}{interval}")
+        interval = "" if one.low is None else f" 95 % of the time between {one.low:.4g} and {one.high:.4g}."
+        say(f"{shown:14}{numbers}   {MEASURES[name][1]}{interval}")
     say(
         f"n {any_.n}, against {any_.reference} training pictures, held out: {any_.split}; features {any_.extractor} "
         f"{any_.digest[:12]} at {any_.input}, {any_.resizer}, {any_.precision}"

@@ -9,35 +9,37 @@ from ganvas.report.markup import Html, el, join
 MEASURES = {
     "frechet": (
         "{fid}",
-        "How far generated and real pictures are apart as a whole: in what is typical, and in how much they vary. "
-        "0 would be perfect; lower is better.",
+        "How far generated and real pictures are apart as a whole; lower is better.",
+        "It sees what is typical, and how much they vary. 0 would be perfect.",
     ),
     "kernel": (
         "Kernel distance",
-        "The same question asked in a way that is also fair with few pictures. Lower is better; around 0 (it may fall "
-        "a little below) there is no difference to be seen.",
+        "The same question asked in a way that is also fair with few pictures; lower is better.",
+        "Around 0 (it may fall a little below) there is no difference to be seen.",
     ),
-    "precision": ("Precision", "Realism: how many of the generated pictures could pass as one of the real ones."),
+    "precision": ("Precision", "Realism: how many of the generated pictures could pass as one of the real ones.", ""),
     "recall": (
         "Recall",
-        "Variety: how many of the real pictures the generator could have made. Near 0 it makes the same few again "
-        "and again.",
+        "Variety: how many of the real pictures the generator could have made.",
+        "Near 0 it makes the same few again and again.",
     ),
     "density": (
         "Density",
-        "Realism, counted more finely: around 1 the generated pictures lie as close to real ones as real ones to each "
-        "other; more is possible.",
+        "Realism, counted more finely: at 1 the generated pictures lie as close to real ones as these to each other.",
+        "More than 1 is possible.",
     ),
     "coverage": (
         "Coverage",
         "Variety, counted more carefully: how many of the real pictures have a generated one near.",
+        "",
     ),
     "memorisation": (
         "Memorisation",
-        "How many generated pictures are nearer to a picture of the training than to one that was held back. "
-        "50 % means no copying; the more above it, the more is copied.",
+        "How many generated pictures are nearer to one of the training than to one held back; half means no copying.",
+        "The more above it, the more is copied.",
     ),
 }
+"""By metric: its name, what it says, and what else a beginner may want to know."""
 DISTANCES = ("frechet", "kernel")
 HEADLINES = (
     (0.95, "As close to real pictures as this measure can tell, or nearly so."),
@@ -143,7 +145,7 @@ def table(final: Mapping[str, Any] | None) -> Html:
     rows = []
     for name in there:
         first = el("span", " judge by this one first", class_="first") if name == final.get("lead") else None
-        note = el("small", MEASURES[name][1], None if same else f" {rests[name]}")
+        note = el("small", " ".join([*MEASURES[name][1:], *([] if same else [rests[name]])]))
         cells = [el("th", el("b", name_of(name, final)), first, note, scope="row")]
         for column, text in zip(COLUMNS[1:], _row(final, name), strict=False):
             cells.append(el("td", text, class_="n", data_name=column))

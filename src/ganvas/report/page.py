@@ -133,31 +133,35 @@ def _curves(
     quality = chart(
         f"{name} over the images seen", at, {name: [value_of(line, lead) for line in estimates]},
         line=("real pictures", floor), mark=best,
-    ) if estimates else None  # fmt: skip
+    )  # fmt: skip
     losses = {player: [_total(line, player.lower()) for line in stats] for player in ("Discriminator", "Generator")}
     right = {"pairs right": [_total(line, "accuracy", mean=True) for line in stats]}
     speed = {"images/s": [number(line.get("images_per_second")) for line in stats]}
     guessing, planned = ("guessing", 0.5), ("as measured before", plan.images_per_second)
-    found = f"{name} to real pictures, estimated {of}now and then. "
+    found = f"{name} to real pictures, estimated {of}now and then. Lower is better"
+    found += "; the dashed line is as good as real pictures themselves. " if math.isfinite(floor) else ". "
+    found += "Still falling: train longer and it gets better. Flat: it has learned what it can. Rising: it is past its "
+    found += "best, which is ringed and was kept."
     charts = (
-        ("Quality", found + "Lower is better; the dashed line is as good as real pictures themselves. Still falling: "
-         "train longer and it gets better. Flat: it has learned what it can. Rising: it is past its best, which is "
-         "ringed and was kept.", quality),
+        ("Quality", found, quality),
         ("The two players’ losses", "One network makes pictures, the other tells them from real ones, and each "
          "improves at the other’s cost. Healthy: both settle and stay. The discriminator’s near 0 while the "
-         "generator’s climbs: the generator no longer learns.", x and chart("Losses over the images seen", x, losses)),
+         "generator’s climbs: the generator no longer learns.", chart("Losses over the images seen", x, losses)),
         ("Pairs told apart", "How often the discriminator finds a real picture more real than a generated one. 50 % is "
          "guessing. Good: well above it and below 100 %. 100 % for long: it overpowers the generator.",
-         x and chart("Pairs told apart over the images seen", x, right, line=guessing, top=1.0, percent=True)),
+         chart("Pairs told apart over the images seen", x, right, line=guessing, top=1.0, percent=True)),
         ("Speed", "Images trained on in a second. A level line is good; a dip means that something else used the "
-         "machine.", x and chart("Images a second over the images seen", x, speed, line=planned)),
+         "machine.", chart("Images a second over the images seen", x, speed, line=planned)),
     )  # fmt: skip
     key = el("span", el("i", class_="c0"), "discriminator", el("i", class_="c1"), "generator", class_="key")
     parts = []
     for title, words, drawn in charts:
-        heading = el("h3", title, key if "losses" in title else None)
-        body = drawn or el("p", "There is nothing to draw yet.", class_="none")
-        parts.append(el("section", heading, body, el("p", words)))
+        if drawn is None:
+            few = "it was too short for estimates, or was told to make none"
+            why = few if title == "Quality" and not plan.estimate else "it has no such figures so far"
+            words = f"There is nothing to draw of this run: {why}."
+        heading = el("h3", title, key if drawn and "losses" in title else None)
+        parts.append(el("section", heading, drawn, el("p", words), class_=None if drawn else "none"))
     return el("div", *parts, class_="charts")
 
 
@@ -183,8 +187,9 @@ def _recipe(plan: Plan) -> Html:
 
 
 def _commands(run: Run) -> Html:
-    """Return what to type next, with the options of this run."""
-    folder, data = shlex.quote(str(run.folder)), shlex.quote(str(run.plan.data.get("source", "DATA")))
+    """Return what to type next, in whatever folder, with the options of this run."""
+    path = run.folder.absolute()
+    folder, data = shlex.quote(str(path)), shlex.quote(str(run.plan.data.get("source", "DATA")))
     given = [data]
     for field in fields(TrainOptions):
         value = run.plan.options.get(field.name)
@@ -194,8 +199,7 @@ def _commands(run: Run) -> Html:
         option = f"--{field.name.replace('_', '-')}"
         several = value if isinstance(value, list | tuple) else [value]
         given += [f"{option} {shlex.quote(str(one))}" for one in several]
-    if run.folder.parent.name != "runs":
-        given.append(f"--out {shlex.quote(str(run.folder.parent))}")
+    given.append(f"--out {shlex.quote(str(path.parent))}")
     lines = {
         "Train on for another 10 minutes": f"ganvas train {' '.join(given)}"
         + (" --extend 10m" if run.finished else ""),
