@@ -10,7 +10,7 @@ from report import Row, report
 from tools import parse, plan_of
 
 from ganvas.state import State
-from ganvas.training import real_images, step
+from ganvas.training import real_batch, step
 
 PUBLISHED = (
     "generator.widths=(768, 768, 768, 768)",
@@ -35,7 +35,7 @@ def main() -> None:
     state = State(plan.config, torch.device("cuda"))
 
     def once() -> None:
-        step(state, real_images(dataset, state), 1.0, plan.precision)
+        step(state, real_batch(dataset, state), 1.0, plan.precision)
 
     once()
     work = cost(once)

@@ -13,7 +13,7 @@ from report import Row, report
 import ganvas
 from ganvas.run import open_run
 from ganvas.state import State
-from ganvas.training import real_images
+from ganvas.training import real_batch
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def delivery(dataset: ganvas.Dataset, state: State, seconds: float) -> float:
     """Return the images/s of the data path alone, with the rows that training would take."""
     begin, first = time.perf_counter(), state.images
     while (elapsed := time.perf_counter() - begin) < seconds:
-        real_images(dataset, state)
+        real_batch(dataset, state)
         state.step += 1
     return (state.images - first) / elapsed
 

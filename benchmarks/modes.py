@@ -135,7 +135,7 @@ def ring(steps: int, seed: int) -> tuple[float, float, float, float]:
     for done in range(steps):
         which = torch.randint(RING, (config.batch,), generator=random)
         real = points[which] + SPREAD * torch.randn(config.batch, 2, generator=random)
-        step(state, real[:, :, None, None], min(1.0, 2 * (1 - done / steps)), "fp32")
+        step(state, {"image": real[:, :, None, None]}, min(1.0, 2 * (1 - done / steps)), "fp32")
     with torch.no_grad():
         samples = state.average["generator"](torch.randn(2500, 8, generator=random))[:, :, 0, 0]
     distance, nearest = torch.cdist(samples, points).min(1)

@@ -171,7 +171,20 @@ def own(budget: int, seed: int, folder: Path, judge: Judge, options: Namespace) 
     clock = run / "clock.json"
     if not clock.exists():
         shutil.rmtree(run, ignore_errors=True)  # of an interrupted try
-        words = ("--size", 28, "--budget", f"{budget}s", "--seed", seed, "--out", folder, "--name", run.name)
+        words = (
+            "--size",
+            28,
+            "--conditional",
+            "no",
+            "--budget",
+            f"{budget}s",
+            "--seed",
+            seed,
+            "--out",
+            folder,
+            "--name",
+            run.name,
+        )
         started = time.time()
         command("train", options.data, *words)
         times = {"model": (run / "model.safetensors").stat().st_mtime - started, "exit": time.time() - started}

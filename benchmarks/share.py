@@ -12,7 +12,7 @@ from report import Row, report
 from tools import parse, plan_of
 
 from ganvas.state import State
-from ganvas.training import real_images, step
+from ganvas.training import real_batch, step
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     state = State(plan.config, torch.device("cpu"))
 
     def once(precision: str) -> None:
-        step(state, real_images(dataset, state), 1.0, precision)
+        step(state, real_batch(dataset, state), 1.0, precision)
 
     once("fp32")
     work = cost(partial(once, "fp32"))

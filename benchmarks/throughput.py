@@ -21,7 +21,7 @@ import ganvas
 from ganvas.config import Budget, Config, Facts, NetworkConfig
 from ganvas.presets import find_preset
 from ganvas.state import State
-from ganvas.training import real_images, step
+from ganvas.training import real_batch, step
 
 PEERS = {
     "Keras, TensorFlow": ("tensorflow", {}),
@@ -86,7 +86,7 @@ def own_step(data: str, precision: str) -> Callable[[], int]:
     state = State(article(), torch.device("cpu"))
 
     def once() -> int:
-        step(state, real_images(dataset, state), 1.0, precision)
+        step(state, real_batch(dataset, state), 1.0, precision)
         return state.config.batch
 
     return once

@@ -80,7 +80,7 @@ def make_state(disc: str = "Disc") -> State:
 def train(state: State, steps: int) -> State:
     for _ in range(steps):
         random = torch.Generator().manual_seed(state.step)
-        step(state, torch.rand(4, 2, 4, 4, generator=random) * 2 - 1, 1.0, "fp32")
+        step(state, {"image": torch.rand(4, 2, 4, 4, generator=random) * 2 - 1}, 1.0, "fp32")
     return state
 
 

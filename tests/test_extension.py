@@ -240,7 +240,7 @@ def train(config: Config, steps: int = 2) -> list[dict[str, float]]:
     logs = []
     for number in range(steps):
         real = torch.rand(4, 3, 8, 10, generator=torch.Generator().manual_seed(number)) * 2 - 1
-        logs.append({name: float(value) for name, value in step(state, real, 1.0, "fp32").items()})
+        logs.append({name: float(value) for name, value in step(state, {"image": real}, 1.0, "fp32").items()})
     after = state.tensors()
     for player in ("generator", "discriminator", "average"):
         assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(player)), player

@@ -22,6 +22,7 @@ from ganvas.health import MOST_ROLL_BACKS, SKIPS
 from ganvas.metrics.features import Extractor
 from ganvas.metrics.judge import Judge, Measured
 from ganvas.state import State
+from ganvas.tasks.base import Batch
 
 DIGITS = (load_digits().images * (255 / 16)).astype(np.uint8)
 """[1797, 8, 8]"""
@@ -125,14 +126,15 @@ def is_sound(run: Path) -> None:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, steps: Collection[int]) -> None:
     """Put a NaN into the batches of these steps."""
-    whole = training.real_images
+    whole = training.real_batch
 
-    def real_images(dataset: Dataset, state: State, part: str = "train") -> Tensor:
-        images = whole(dataset, state, part)
-        images[0, 0, 0, 0] = torch.nan if state.step in steps else images[0, 0, 0, 0]
-        return images
+    def real_batch(dataset: Dataset, state: State, part: str = "train") -> Batch:
+        batch = whole(dataset, state, part)
+        if state.step in steps:
+            batch["image"][0, 0, 0, 0] = torch.nan
+        return batch
 
-    monkeypatch.setattr(training, "real_images", real_images)
+    monkeypatch.setattr(training, "real_batch", real_batch)
 
 
 Told = Callable[[], str]
@@ -243,7 +245,7 @@ def test_what_blows_up_at_the_very_end_is_not_kept(
 ) -> None:
     whole = training.step
 
-    def step(state: State, real: Tensor, rate: float, precision: str) -> dict[str, Tensor]:
+    def step(state: State, real: Batch, rate: float, precision: str) -> dict[str, Tensor]:
         return whole(state, real, 1e6 * rate if state.step >= 54 else rate, precision)
 
     monkeypatch.setattr(training, "step", step)

@@ -65,7 +65,7 @@ def train(config: Config, steps: int, log: int = 10, spoil: float = 0.0) -> tupl
         rows = torch.from_numpy(DIGITS[random.integers(0, 1797, config.batch)]).unsqueeze(1) / 127.5 - 1
         if random.random() < spoil:
             rows[0, 0, 0, 0] = torch.nan
-        meter.add(step(state, rows, health.rate, "fp32"))
+        meter.add(step(state, {"image": rows}, health.rate, "fp32"))
         new = health.of_step(state.skipped_in_a_row, state.images)
         if state.step % log == 0:
             new += health.of_figures(meter.read())
@@ -132,12 +132,12 @@ def test_after_weights_that_are_not_finite_the_last_good_ones_come_back():
         next(state.task.networks["discriminator"].parameters()).fill_(torch.nan)
     found = []
     while not found:
-        step(state, torch.zeros(16, 1, 8, 8), health.rate, "fp32")
+        step(state, {"image": torch.zeros(16, 1, 8, 8)}, health.rate, "fp32")
         found = health.of_step(state.skipped_in_a_row, state.images)
     assert kinds(found) == [("blow-up", "roll-back")]
     assert state.step == SKIPS
     state.return_to(good)
-    assert step(state, torch.zeros(16, 1, 8, 8), health.rate, "fp32")
+    assert step(state, {"image": torch.zeros(16, 1, 8, 8)}, health.rate, "fp32")
     assert state.skipped_in_a_row == 0
     assert state.step == SKIPS + 1
     assert health.rate == 0.5
@@ -157,7 +157,7 @@ def test_a_discriminator_without_penalty_and_a_generator_that_stands_still():
     still = {name: value.clone() for name, value in state.task.networks["generator"].state_dict().items()}
     for number in range(300):
         rows = torch.from_numpy(DIGITS[16 * number % 1600 :][:16]).unsqueeze(1) / 127.5 - 1
-        meter.add(step(state, rows, 1.0, "fp32"))
+        meter.add(step(state, {"image": rows}, 1.0, "fp32"))
         state.task.networks["generator"].load_state_dict(still)
         if state.step % 10 == 0:
             found += health.of_figures(meter.read())
@@ -182,6 +182,7 @@ def test_a_collapsed_generator_has_no_spread_and_a_trained_one_has(healthy: tupl
         dead = spread(to_uint8(network(z)).reshape(256, -1)) / reals
     assert judge(estimates(5, spread=[alive] * 5)) == []
     assert kinds(judge(estimates(5, spread=[alive, alive, alive, dead, dead]))) == [("collapse", "tell")]
+    assert kinds(judge(estimates(5, spread=[0.02, 0.05, 0.1, 0.15, 0.3]))) == []
 
 
 # --------------------------------------------------------------------------------------------------- series

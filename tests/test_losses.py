@@ -126,7 +126,7 @@ def test_the_gradient_penalty_takes_fakes_of_another_precision():
     assert gradient_penalty(lambda x: x.sum((1, 2, 3)), real, fake).tolist() == pytest.approx([1, 1])
 
 
-def test_r1_looks_at_real_images_and_r2_at_fake_ones():
+def test_r1_looks_at_real_batch_and_r2_at_fake_ones():
     a = images(1, 6, 6, seed=3)[0]
     a, b = a + a.T, images(1, 6, seed=4)[0]
     real, fake = images(3, 1, 2, 3, seed=1), images(3, 1, 2, 3, seed=2)

@@ -134,7 +134,7 @@ def test_the_share_of_time_for_estimates_is_bounded():
 
 
 def test_gamma_is_tried_out_where_the_budget_allows(photos, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(launch, "GAMMA_SECONDS", 0.0)
+    monkeypatch.setattr(launch, "GAMMA_IMAGES", 0)
     monkeypatch.setattr(launch, "GAMMA_SHARE", 0.2)
     run = train(photos, tmp_path)
     config = json.loads((run / "config.json").read_text())["config"]

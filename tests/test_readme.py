@@ -14,18 +14,20 @@ from ganvas import cli
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-LESS = {"10m": "3steps", "2h": "5steps", "64": "6", "8x8": "3x2"}
+LESS = {"10m": "3steps", "2h": "5steps", "64": "6", "8x8": "3x2", "500": "3", "0.9": "0.1"}
 NEEDS_ANOTHER_RUN = {"--resume": "there is no unfinished run"}  # for the run above is finished by then
 
 
 @pytest.fixture(autouse=True)
 def somewhere(tmp_path, monkeypatch):
-    """A folder with `photos/` to stand in."""
+    """A folder with `photos/` of two classes to stand in."""
     photos = tmp_path / "photos"
     photos.mkdir()
     random = np.random.default_rng(0)
-    for i in range(24):
-        Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(photos / f"{i}.png")
+    for name, count in (("daisy", 80), ("rose", 64)):
+        (photos / name).mkdir()
+        for i in range(count):
+            Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(photos / name / f"{i}.png")
     monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
@@ -35,6 +37,8 @@ def ganvas(words, capsys):
     words = [LESS.get(word, word) for word in words]
     if words[0] == "train":
         words += ["--precision", "fp32", "--batch", "4"]
+    if "--prove" in words:
+        words += ["--updates", "10"]
     try:
         code = cli.main(words)
     except SystemExit as end:  # of --help and of what is misspelt

@@ -1,56 +1,17 @@
-import builtins
-import hashlib
 import importlib
 import itertools
-import json
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageSequence
 from torch import nn
+from toys import Toy, ToyConfig, save, toy
 
 from ganvas import sample
-from ganvas.config import NetworkConfig
 from ganvas.errors import UserError
-from ganvas.modelfile import save_model
-from ganvas.pictures import GAP
-from ganvas.sample import Model, generate, interpolate, latent, load, pick_device, render, walk
-
-
-@dataclass(frozen=True)
-class ToyConfig:
-    channels: int = 3
-    width: int = 6
-    height: int = 5
-    z_dim: int = 7
-
-
-class Toy(nn.Module):
-    def __init__(self, config: ToyConfig) -> None:
-        super().__init__()
-        self.config = config
-        pixels = config.channels * config.height * config.width
-        self.layers = nn.Sequential(nn.Linear(config.z_dim, 33), nn.SiLU(), nn.Linear(33, pixels), nn.Sigmoid())
-
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        config = self.config
-        return self.layers(z).unflatten(1, (config.channels, config.height, config.width)) * 2 - 1
-
-
-def toy(**settings: int) -> Model:
-    torch.manual_seed(1)
-    return Model({"generator": Toy(ToyConfig(**settings)).eval()})
-
-
-def save(path: Path, **settings: int) -> Path:
-    spec = NetworkConfig(f"{__name__}:Toy", settings)
-    save_model(path, {"generator": toy(**settings).generator}, {"generator": spec}, images=5)
-    return path
+from ganvas.sample import Model, latent, load, pick_device, render, rows_of_classes, sheet
 
 
 @pytest.fixture
@@ -203,6 +164,118 @@ def test_bad_requests():
         model.generate()
 
 
+# ---------------------------------------------------------------------------------------------------- classes
+
+ARTICLES = ("Dense", "Transpose", "Upsample", "Mnist", "Colour")
+CLASSED = {
+    "r3gan": own("r3gan:Generator", channels=3, width=20, height=12, classes=3),
+    **{name: own(f"articles:{name}Generator", channels=1, classes=3) for name in ARTICLES},
+}
+
+
+@pytest.fixture(params=CLASSED.values(), ids=CLASSED.keys())
+def exact(request, monkeypatch) -> Model:
+    """A model with classes; what it draws stays float."""
+    monkeypatch.setattr(sample, "to_uint8", lambda images: images.numpy())
+    torch.manual_seed(0)
+    return Model({"generator": request.param().eval()})
+
+
+def test_a_seed_and_class_are_one_picture_to_the_bit_whatever_is_drawn_with_it(exact):
+    seeds, labels = [0, 1, 2, 3, 8, 5, 6, 7, 9, 0], [0, 1, 2, 2, 1, 0, 1, 2, 0, 2]
+    together = draw(exact, seeds=seeds, labels=labels)
+    for index in (0, 4, 9):
+        assert np.array_equal(draw(exact, seeds=[seeds[index]], labels=[labels[index]]), together[[index]])
+    assert np.array_equal(draw(exact, seeds=seeds[::-1], labels=iter(labels[::-1])), together[::-1])
+    assert not np.array_equal(together[0], together[9])
+    assert np.array_equal(draw(exact, seeds=range(4)), draw(exact, seeds=range(4), labels=[0, 1, 2, 0]))
+
+
+def test_a_mixture_of_classes_lies_between_them(exact):
+    weights = [torch.tensor([1 - share, share, 0.0]) for share in (0.0, 0.01, 0.3, 0.7, 0.99, 1.0)]
+    way = np.concatenate([draw(exact, seeds=[5], labels=[some]) for some in weights])
+    ends = np.concatenate([draw(exact, seeds=[5], labels=[label]) for label in (0, 1)])
+    assert np.array_equal(way[[0, -1]], ends)
+    far = np.linalg.norm((way[:, None] - ends).reshape(6, 2, -1), axis=2) / np.linalg.norm(ends[0] - ends[1])
+    assert (np.diff(far[:, 0]) > 0).all()
+    assert (np.diff(far[:, 1]) < 0).all()
+    assert far[[1, 4], [0, 1]].max() < 0.1
+
+
+@pytest.mark.parametrize("network", ["r3gan:Discriminator", *(f"articles:{name}Discriminator" for name in ARTICLES)])
+def test_what_is_judged_is_judged_as_one_of_its_class(network):
+    module, _, kind = network.partition(":")
+    home, shape = importlib.import_module(f"ganvas.models.{module}"), (1, 28, 28)
+    torch.manual_seed(0)
+    judge = getattr(home, kind)(
+        home.DiscriminatorConfig(*shape, classes=3)
+        if module == "r3gan"
+        else home.DiscriminatorConfig(channels=1, classes=3)
+    ).eval()
+    x = torch.rand(1, *shape).expand(3, -1, -1, -1) * 2 - 1
+    with torch.no_grad():
+        logits = judge(x, torch.tensor([0, 1, 2]))
+        turned = judge(x, torch.tensor([2, 0, 1]))
+    assert len(set(logits.tolist())) == 3
+    torch.testing.assert_close(turned, logits[[2, 0, 1]])
+
+
+def test_endless_classes_are_drawn_a_few_pictures_at_a_time():
+    model = toy("a", "b")
+    chunks = render(model, seeds=itertools.count(), labels=itertools.cycle([1, 0]))
+    drawn = np.concatenate(list(itertools.islice(chunks, 3)))
+    assert np.array_equal(drawn[:2], draw(model, seeds=[0, 1], labels=[1, 0]))
+    assert not np.array_equal(drawn[:2], draw(model, seeds=[0, 1]))
+
+
+def test_plain_networks_are_told_whole_numbers():
+    """A network of one's own may know no mixtures."""
+    model, told = toy("a", "b", "c"), []
+    model.generator.register_forward_hook(lambda _, given, __: told.append(given[1]))
+    list(render(model, seeds=range(4)))
+    list(render(model, z=torch.zeros(2, 7), labels=torch.tensor([2, 1])))
+    assert [label.dtype for label in told] == [torch.int64] * 2
+    assert told[0][:4].tolist() == [0, 1, 2, 0]
+    assert told[1][:2].tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("label", [3, -1, [0.5, 0.5], [0, 1, 0]])
+def test_labels_that_the_model_does_not_have(label):
+    with pytest.raises(ValueError, match="neither one of 3 labels nor their weights"):
+        draw(toy("a", "b", "c"), seeds=[0], labels=[torch.tensor(label)])
+
+
+def test_labels_that_do_not_fit_what_is_drawn():
+    with pytest.raises(ValueError, match="shorter"):
+        draw(toy("a", "b"), seeds=[0, 1], labels=[1])
+    with pytest.raises(ValueError, match="with classes only"):
+        render(toy(), seeds=[0], labels=[0])
+
+
+def test_classes_are_asked_for_by_name():
+    model = toy("daisy", "rose", "tulip")
+    assert model.classes == ("daisy", "rose", "tulip")
+    assert np.array_equal(model.generate(2, seed=3, class_name="rose"), draw(model, seeds=[3, 4], labels=[1, 1]))
+    with pytest.raises(UserError, match="no class 'dasy'; did you mean 'daisy'"):
+        model.generate(class_name="dasy")
+    with pytest.raises(UserError, match="this model knows no classes"):
+        toy().generate(class_name="daisy")
+
+
+@pytest.mark.parametrize("about", [{}, {"data": 5}, {"data": {"classes": 7}}, {"data": {"classes": ["one"]}}])
+def test_classes_without_fitting_names_are_numbers(about):
+    assert Model(toy("a", "b").networks, about).classes == ("0", "1")
+    assert Model(toy().networks, about).classes == ()
+
+
+def test_a_sheet_has_a_row_for_each_class():
+    assert sheet(60, 0) == (8, 8)
+    assert sheet(60, 3) == (16, 3)
+    assert sheet(60, 200) == (3, 16)
+    assert rows_of_classes(toy(), 5) == {"seeds": range(5)}
+    assert rows_of_classes(toy("a", "b"), 5) == {"seeds": [0, 1, 0, 1], "labels": [0, 0, 1, 1]}
+
+
 # ---------------------------------------------------------------------------------------------------- loading
 
 
@@ -221,221 +294,3 @@ def test_devices():
     for name in {"cuda", "mps", "tpu"} - {pick_device("auto").type}:
         with pytest.raises(UserError, match=f"no device {name} here"):
             pick_device(name)
-
-
-# --------------------------------------------------------------------------------------------------- commands
-
-
-def test_generate_writes_pictures_grid_and_manifest(run, capsys):
-    folder = generate(str(run), n=5, device="cpu")
-    assert folder == run / "generated"
-    names = [f"seed{seed:06d}.png" for seed in range(5)]
-    assert sorted(p.name for p in folder.iterdir()) == ["grid.png", "manifest.json", *names]
-    with Image.open(folder / "seed000003.png") as image:
-        assert image.mode == "RGB"
-        assert np.array_equal(np.asarray(image), load(run).generate(seed=3)[0])
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["sha256"] == hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
-    assert manifest["options"]["n"] == 5
-    assert manifest["pictures"] == [{"file": name, "seed": seed} for seed, name in enumerate(names)]
-    said = capsys.readouterr().err
-    assert said.strip() == f"5 pictures and their grid.png are in {folder}"
-
-
-def test_generate_into_a_folder_with_seeds_grid_and_truncation(run, tmp_path, capsys):
-    out = tmp_path / "a" / "b"
-    out.mkdir(parents=True)
-    (out / "mine.txt").write_text("mine")
-    model = str(run / "model.safetensors")
-    generate(model, out=str(out), seeds="3,7,20-21,3", n=-1, grid="3x2", truncation=0.5)
-    names = [f"seed{seed:06d}.png" for seed in (3, 7, 20, 21)]
-    assert sorted(p.name for p in out.iterdir()) == ["grid.png", "manifest.json", "mine.txt", *names]
-    with Image.open(out / "grid.png") as grid:
-        assert grid.size == (3 * 66 + 2 * GAP, 2 * 55 + GAP)
-        assert grid.getpixel((3 * 66, 2 * 55)) == (255, 255, 255)
-    assert "scaled by the truncation 0.5" in capsys.readouterr().err
-    generate(model, out=str(out), n=5, grid="2x1")
-    with Image.open(out / "grid.png") as grid:
-        assert grid.size == (2 * 66 + GAP, 55)
-
-
-def test_generate_with_transparency_writes_straight_rgba(tmp_path):
-    save(tmp_path / "m.safetensors", channels=4)
-    folder = generate(str(tmp_path / "m.safetensors"), n=1)
-    with Image.open(folder / "seed000000.png") as image:
-        assert image.mode == "RGBA"
-        assert np.array_equal(np.asarray(image), load(tmp_path / "m.safetensors").generate()[0])
-
-
-def test_ctrl_c_leaves_whole_pictures_and_no_manifest(run, monkeypatch):
-    folder = generate(str(run), n=2)
-    real = Image.Image.save
-    saved = itertools.count()
-
-    def interrupted(image: Image.Image, file, **how) -> None:
-        if next(saved) == 5:
-            file.write(b"half")
-            raise KeyboardInterrupt
-        real(image, file, **how)
-
-    monkeypatch.setattr(Image.Image, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        generate(str(run), n=100)
-    files = sorted(p.name for p in folder.iterdir())
-    assert files == ["grid.png", *(f"seed{seed:06d}.png" for seed in range(5))]
-    for name in files:
-        with Image.open(folder / name) as image:
-            image.load()
-
-
-def test_generate_says_what_is_wrong(run, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot draw 0 pictures"):
-        generate(str(run), n=0)
-    with pytest.raises(UserError, match="names no seeds"):
-        generate(str(run), seeds="a")
-    with pytest.raises(UserError, match="is no grid"):
-        generate(str(run), grid="0x2")
-    with pytest.raises(UserError, match="ask for a smaller one"):
-        generate(str(run), grid="9999x9999")
-    with pytest.raises(UserError, match="truncation cannot be"):
-        generate(str(run), truncation=-1)
-    with pytest.raises(UserError, match="cannot write"):
-        generate(str(run), out=str(tmp_path / "file"))
-    assert not (run / "generated").exists()
-
-
-@pytest.mark.parametrize("made", [False, True])
-def test_a_full_disk_leaves_no_empty_folder(run, tmp_path, monkeypatch, made):
-    def full(*_, **__) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", full)
-    if made:
-        (tmp_path / "new").mkdir()
-    with pytest.raises(UserError, match="No space left"):
-        generate(str(run), n=1, out=str(tmp_path / "new" / "deep"))
-    with pytest.raises(UserError, match="No space left"):
-        interpolate(str(run), out=str(tmp_path / "new" / "deep" / "walk.gif"), seeds="0,1", frames=1)
-    assert not (tmp_path / "new" / "deep").exists()
-    assert (tmp_path / "new").exists() == made
-
-
-def test_a_broken_model_touches_no_folder(run):
-    folder = generate(str(run), n=1)
-    broken = toy()
-    broken.generator.layers[0].weight.data.fill_(float("nan"))
-    save_model(
-        run / "best.safetensors",
-        {"generator": broken.generator},
-        {"generator": NetworkConfig(f"{__name__}:Toy", {})},
-    )
-    with pytest.raises(UserError, match="not finite"):
-        generate(str(run), n=1)
-    assert (folder / "manifest.json").exists()
-    with pytest.raises(UserError, match="not finite"):
-        generate(str(run), n=1, out=str(run / "new"))
-    assert not (run / "new").exists()
-
-
-# ------------------------------------------------------------------------------------------------------ walks
-
-
-def knots(n: int, z_dim: int = 64) -> np.ndarray:
-    return np.stack([latent(seed, z_dim).double().numpy() for seed in range(n)])
-
-
-def test_a_walk_passes_through_each_point_exactly_and_stays_far_out():
-    points, stops = walk(knots(5), 12), knots(5)
-    assert points.shape == (60, 64)
-    assert np.array_equal(points[::12], stops)
-    radii, rims = np.linalg.norm(points, axis=1), np.linalg.norm(stops, axis=1)
-    assert rims.min() - 1e-9 <= radii.min()
-    assert radii.max() <= rims.max() + 1e-9
-
-
-def test_a_walk_neither_stops_nor_jerks():
-    points = walk(knots(6), 50)
-    steps = np.roll(points, -1, 0) - points
-    pace = np.linalg.norm(steps, axis=1)
-    assert pace.max() / pace.min() < 1.5
-    cosines = (steps * np.roll(steps, -1, 0)).sum(1) / pace / np.roll(pace, -1)
-    turns = np.arccos(cosines)
-    assert turns.max() < 2.5 * turns.mean()  # a corner, also where it closes, would be twenty times the mean
-
-
-@pytest.mark.parametrize("z_dim", [1, 2, 64])
-def test_two_points_are_swung_between_without_a_bump(z_dim):
-    points = walk(knots(2, z_dim), 40)
-    assert np.isfinite(points).all()
-    pace = np.linalg.norm(np.roll(points, -1, 0) - points, axis=1)
-    assert pace[[0, 39, 40, 79]].max() < 0.2 * pace.max()
-    assert np.abs(np.diff(pace)).max() < 0.35 * pace.max()
-
-
-def test_the_gif_is_enlarged_closed_and_repeats(run, tmp_path, capsys):
-    path = interpolate(str(run), out=str(tmp_path / "new" / "walk.gif"), seeds="0-2,0", frames=4, fps=20)
-    with Image.open(path) as film:
-        assert film.size == (132, 110)
-        assert film.info["loop"] == 0
-        frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(film)]
-        assert film.info["duration"] == 50
-    assert len(frames) == 12
-    for index in range(3):
-        knot = load(run).generate(seed=index)[0]
-        assert np.abs(frames[4 * index][::22, ::22].astype(int) - knot).max() <= 1
-    assert f"the round walk through 3 pictures is in {path}" in capsys.readouterr().err
-
-
-def test_walks_side_by_side_pass_through_other_seeds(run, tmp_path):
-    path = interpolate(str(run), out=str(tmp_path / "walk.png"), seeds="4,6", frames=3, grid="2x1")
-    with Image.open(path) as image:
-        strip = np.asarray(image).astype(int)
-    cell = 2 * 66 + GAP
-    assert strip.shape == (2 * 55 + GAP, 3 * cell + 2 * GAP, 3)
-    for row, seed in enumerate((4, 6)):
-        for column, offset in enumerate((0, 3)):
-            corner = strip[row * (55 + GAP) :, column * (66 + GAP) :][:55:11, :66:11]
-            assert np.abs(corner - load(run).generate(seed=seed + offset)[0]).max() <= 1
-
-
-def test_the_mp4_needs_its_package(run, tmp_path, monkeypatch):
-    path = tmp_path / "walk.mp4"
-    interpolate(str(run), out=str(path), seeds="0,1", frames=2)
-    assert path.stat().st_size > 0
-    real = builtins.__import__
-    monkeypatch.delitem(sys.modules, "av")
-
-    def without_av(name: str, *rest):
-        if name == "av":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without_av)
-    with pytest.raises(UserError, match=r"pip install 'ganvas\[video\]'"):
-        interpolate(str(run), out=str(path))
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"seeds": "5"}, "at least 2 different seeds"),
-        ({"seeds": "5,5"}, "at least 2 different seeds"),
-        ({"out": "walk.webm"}, r"must end in \.gif, \.mp4 or \.png"),
-        ({"out": "walk"}, r"must end in \.gif, \.mp4 or \.png"),
-        ({"frames": 0}, "there is at least 1"),
-        ({"frames": 1_000_000_000}, "would have 8,000,000,000 pictures"),
-        ({"frames": 20_000, "grid": "7x1"}, "would have 1,120,000 pictures"),
-        ({"fps": 60}, "60 frames a second"),
-        ({"fps": 0}, "0 frames a second"),
-        ({"grid": "x"}, "is no grid"),
-        ({"grid": "99999x99999"}, "ask for a smaller one"),
-        ({"truncation": float("nan")}, "truncation cannot be"),
-        ({"out": "file/walk.gif"}, "cannot write"),
-    ],
-)
-def test_interpolate_says_what_is_wrong(run, tmp_path, monkeypatch, options, match):
-    monkeypatch.chdir(tmp_path)
-    Path("file").touch()
-    with pytest.raises(UserError, match=match):
-        interpolate(str(run), **options)

@@ -19,7 +19,7 @@ from ganvas.training import (
     EMA_RAMP,
     frozen_buffers,
     objective,
-    real_images,
+    real_batch,
     seeded,
     step,
     turn,
@@ -285,7 +285,7 @@ def test_gradients_do_not_pile_up_over_turns():
 def test_batch_norm_of_the_generator_moves_once_a_step():
     state = make_state()
     start = kept(state.task.networks["generator"])
-    step(state, images(), 1.0, "fp32")
+    step(state, {"image": images()}, 1.0, "fp32")
     counted = {k: v - start[k] for k, v in kept(state.task.networks["generator"]).items() if "num_batches" in k}
     assert [int(v) for v in counted.values()] == [1]
     assert not torch.equal(
@@ -304,10 +304,10 @@ def test_a_discriminator_may_have_batch_norm():
 def test_bf16_learns_with_weights_in_full_precision():
     state = make_state()
     before = kept(state.task.networks["generator"])
-    logs = step(state, images(), 1.0, "bf16")
+    logs = step(state, {"image": images()}, 1.0, "bf16")
     assert changed(before, kept(state.task.networks["generator"]))
     assert {value.dtype for value in state.tensors().values() if value.is_floating_point()} == {torch.float32}
-    exact = step(make_state(), images(), 1.0, "fp32")
+    exact = step(make_state(), {"image": images()}, 1.0, "fp32")
     assert logs.keys() == exact.keys()
     assert logs["discriminator/image"] != exact["discriminator/image"]
     torch.testing.assert_close(logs["discriminator/image"], exact["discriminator/image"], rtol=0.05, atol=0.05)
@@ -315,7 +315,7 @@ def test_bf16_learns_with_weights_in_full_precision():
 
 def test_bf16_learns_with_the_gradient_penalty():
     state = make_state(objective=ObjectiveConfig("wasserstein", ("gradient-penalty",), fraction=1.0))
-    step(state, images(), 1.0, "bf16")
+    step(state, {"image": images()}, 1.0, "bf16")
 
 
 # ------------------------------------------------------------------------------------------------- not finite
@@ -330,11 +330,11 @@ def poisoned(state: State, player: Player) -> None:
 @either_player
 def test_an_update_that_is_not_finite_is_skipped_and_counted(player):
     state = make_state()
-    step(state, images(), 1.0, "fp32")
+    step(state, {"image": images()}, 1.0, "fp32")
     poisoned(state, player)
     networks = state.task.networks[player]
     before = {name: value.clone() for name, value in state.tensors().items()}
-    logs = step(state, images(), 1.0, "fp32")
+    logs = step(state, {"image": images()}, 1.0, "fp32")
     after = state.tensors()
     for name, _ in networks.named_parameters():
         for prefix in ("", "adam.step.", "adam.exp_avg.", "adam.exp_avg_sq."):
@@ -349,7 +349,7 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(player):
 def test_skipped_updates_are_counted_and_change_nothing(real):
     state = make_state()
     for expected in range(1, 4):
-        step(state, torch.full((4, 2, 4, 4), real), 1.0, "fp32")
+        step(state, {"image": torch.full((4, 2, 4, 4), real)}, 1.0, "fp32")
         assert (state.step, state.skipped, state.skipped_in_a_row) == (expected, 2 * expected, expected)
     assert all(p.isfinite().all() for p in state.task.networks["discriminator"].parameters())
 
@@ -357,7 +357,7 @@ def test_skipped_updates_are_counted_and_change_nothing(real):
 def test_a_sound_step_forgives_the_skipped_ones():
     state = make_state()
     for real in (math.nan, 0.0) * 3:
-        step(state, images() + real, 1.0, "fp32")
+        step(state, {"image": images() + real}, 1.0, "fp32")
     assert (state.skipped, state.skipped_in_a_row, state.step) == (6, 0, 6)
 
 
@@ -366,7 +366,7 @@ def test_one_player_that_cannot_learn_counts(player):
     state = make_state()
     poisoned(state, player)
     for expected in range(1, 4):
-        step(state, images(), 1.0, "fp32")
+        step(state, {"image": images()}, 1.0, "fp32")
         assert state.skipped_in_a_row == expected
 
 
@@ -374,16 +374,16 @@ def test_a_roll_back_brings_back_weights_and_moments_and_no_counters():
     state = make_state()
     fresh = state.copied()
     for number in range(3):
-        step(state, images(number), 1.0, "fp32")
+        step(state, {"image": images(number)}, 1.0, "fp32")
     good, ahead = state.copied(), None
     for number in range(3, 5):
-        step(state, images(number), 1.0, "fp32")
+        step(state, {"image": images(number)}, 1.0, "fp32")
     ahead = state.step
     state.skipped_in_a_row = 2
     state.return_to(good)
     assert same(state.tensors(), good)
     assert (state.step, state.skipped_in_a_row) == (ahead, 0)
-    step(state, images(9), 1.0, "fp32")
+    step(state, {"image": images(9)}, 1.0, "fp32")
     assert not same(state.tensors(), good)  # what is kept is a copy
     state.return_to(fresh)
     assert same(state.tensors(), fresh)
@@ -405,7 +405,7 @@ def moved(state: State, steps: int) -> list[dict[str, Tensor]]:
     """Return the generator's tensors after each of some steps."""
     history = []
     for number in range(steps):
-        step(state, images(number), 1.0, "fp32")
+        step(state, {"image": images(number)}, 1.0, "fp32")
         history.append(kept(state.task.networks["generator"]))
     return history
 
@@ -449,7 +449,7 @@ def test_the_average_of_a_standstill_is_where_it_stands():
 
 def test_the_average_never_learns_by_itself():
     state = make_state()
-    step(state, images(), 1.0, "fp32")
+    step(state, {"image": images()}, 1.0, "fp32")
     assert not state.average.training
     assert not any(parameter.requires_grad for parameter in state.average.parameters())
     learned = {id(p) for optimiser in state.optimisers.values() for g in optimiser.param_groups for p in g["params"]}
@@ -470,7 +470,7 @@ def test_players_take_turns_in_order_with_noise_of_their_own(order, monkeypatch)
     monkeypatch.setattr(training, "turn", record)
     state, real = make_state(order=order), images()
     for _ in range(2):
-        assert list(step(state, real, 1.0, "fp32")) == list(order)
+        assert list(step(state, {"image": real}, 1.0, "fp32")) == list(order)
     assert [player for player, _, _ in calls] == [*order, *order]
     assert all(image is real for _, image, _ in calls)
     noise = [z for _, _, z in calls]
@@ -479,11 +479,11 @@ def test_players_take_turns_in_order_with_noise_of_their_own(order, monkeypatch)
 
 def test_the_learning_rate_is_multiplied_by_the_rate():
     state = make_state(optimiser=OptimiserConfig(lr=0.25))
-    step(state, images(), 0.125, "fp32")
+    step(state, {"image": images()}, 0.125, "fp32")
     rates = {group["lr"] for optimiser in state.optimisers.values() for group in optimiser.param_groups}
     assert rates == {0.25 * 0.125}
     before = kept(state.task.networks["generator"])
-    step(state, images(), 0.0, "fp32")
+    step(state, {"image": images()}, 0.0, "fp32")
     assert changed(before, kept(state.task.networks["generator"])) <= {
         "norm.running_mean",
         "norm.running_var",
@@ -506,7 +506,7 @@ def test_steps_follow_from_state_and_seed_alone(networks, precision):
         for number in range(3):
             torch.manual_seed(disturbance)  # what others did to torch's own stream
             torch.rand(disturbance)
-            step(state, images(number), 1.0, precision)
+            step(state, {"image": images(number)}, 1.0, precision)
         ends.append(state.tensors())
     assert same(*ends)
 
@@ -515,8 +515,8 @@ def test_another_seed_is_another_run():
     first, second = make_state(seed=0), make_state(seed=1)
     assert not same(first.tensors(), second.tensors())
     second.restore(first.tensors())
-    step(first, images(), 1.0, "fp32")
-    step(second, images(), 1.0, "fp32")
+    step(first, {"image": images()}, 1.0, "fp32")
+    step(second, {"image": images()}, 1.0, "fp32")
     assert not same(first.tensors(), second.tensors())  # the noise differs too
 
 
@@ -553,7 +553,7 @@ def test_players_learn_the_mean_of_the_data():
     )
     state = State(config, CPU)
     for number in range(150):
-        step(state, 0.1 * images(number, 16) + 0.6, 1.0, "fp32")
+        step(state, {"image": 0.1 * images(number, 16) + 0.6}, 1.0, "fp32")
     fake = state.average["generator"](torch.randn(256, 3, generator=torch.Generator().manual_seed(0)))
     assert float(fake.mean()) == pytest.approx(0.6, abs=0.15)
 
@@ -568,7 +568,7 @@ def dataset(n: int = 1) -> Any:
     def batch(rows: np.ndarray) -> Tensor:
         return torch.from_numpy(rows).float().view(-1, 1, 1, 1).expand(-1, 2, 4, 4) + ramp
 
-    return SimpleNamespace(rows={"train": np.arange(n)}, batch=batch)
+    return SimpleNamespace(rows={"train": np.arange(n)}, labels=None, batch=batch)
 
 
 def test_mirroring_flips_about_half_and_only_from_left_to_right():
@@ -578,18 +578,18 @@ def test_mirroring_flips_about_half_and_only_from_left_to_right():
     plain = data.batch
     data.batch = lambda which: plain(which) + rows
     picture = data.batch(np.zeros(1, int))[0]
-    real = real_images(data, state)
+    real = real_batch(data, state)["image"]
     straight = [bool(torch.equal(image, picture)) for image in real]
     flipped = [bool(torch.equal(image, picture.flip(2))) for image in real]
     assert all(a != b for a, b in zip(straight, flipped, strict=True))
     assert 420 < sum(flipped) < 580
-    assert torch.equal(real_images(data, state), real)
+    assert torch.equal(real_batch(data, state)["image"], real)
     state.step = 1
-    assert not torch.equal(real_images(data, state), real)
+    assert not torch.equal(real_batch(data, state)["image"], real)
 
 
 def test_without_mirroring_nothing_is_flipped():
-    real = real_images(dataset(), make_state(batch=50))
+    real = real_batch(dataset(), make_state(batch=50))["image"]
     assert torch.equal(real, dataset().batch(np.zeros(50, int)))
 
 
@@ -597,7 +597,7 @@ def test_every_picture_comes_once_an_epoch():
     state, seen = make_state(batch=4), []
     for number in range(6):
         state.step = number
-        seen += real_images(dataset(8), state)[:, 0, 0, 0].round().int().tolist()
+        seen += real_batch(dataset(8), state)["image"][:, 0, 0, 0].round().int().tolist()
     epochs = [seen[0:8], seen[8:16], seen[16:24]]
     assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ganvas.augmentation.synthetic import SyntheticDataset
+    from ganvas.augmentation.write import augment
     from ganvas.data import Dataset, open_dataset
     from ganvas.errors import UserError
     from ganvas.launch import train
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "Dataset": "ganvas.data",
     "Model": "ganvas.sample",
+    "SyntheticDataset": "ganvas.augmentation.synthetic",
     "UserError": "ganvas.errors",
+    "augment": "ganvas.augmentation.write",
     "evaluate": "ganvas.metrics.evaluate",
     "load": "ganvas.sample",
     "open_dataset": "ganvas.data",
@@ -24,7 +28,19 @@ _HOMES = {
     "train": "ganvas.launch",
 }
 
-__all__ = ["Dataset", "Model", "UserError", "__version__", "evaluate", "load", "open_dataset", "render", "train"]
+__all__ = [
+    "Dataset",
+    "Model",
+    "SyntheticDataset",
+    "UserError",
+    "__version__",
+    "augment",
+    "evaluate",
+    "load",
+    "open_dataset",
+    "render",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

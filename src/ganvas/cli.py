@@ -13,7 +13,15 @@ import ganvas
 from ganvas import presets, recipe
 from ganvas.console import say
 from ganvas.errors import UserError
-from ganvas.options import CleanOptions, EvaluateOptions, GenerateOptions, InterpolateOptions, ShowOptions, TrainOptions
+from ganvas.options import (
+    AugmentOptions,
+    CleanOptions,
+    EvaluateOptions,
+    GenerateOptions,
+    InterpolateOptions,
+    ShowOptions,
+    TrainOptions,
+)
 
 INTERRUPTED = 130
 
@@ -30,6 +38,7 @@ Command = (
     | Annotated[GenerateOptions, subcommand("generate")]
     | Annotated[InterpolateOptions, subcommand("interpolate")]
     | Annotated[EvaluateOptions, subcommand("evaluate")]
+    | Annotated[AugmentOptions, subcommand("augment")]
     | Annotated[DataCommand, subcommand("data")]
 )
 
@@ -49,17 +58,21 @@ def run(options: Any) -> None:
 
             launch.train(**plain)
         case GenerateOptions():
-            from ganvas import sample
+            from ganvas import draw
 
-            sample.generate(**plain)
+            draw.generate(**plain)
         case InterpolateOptions():
-            from ganvas import sample
+            from ganvas import draw
 
-            sample.interpolate(**plain)
+            draw.interpolate(**plain)
         case EvaluateOptions():
             from ganvas.metrics import evaluate
 
             evaluate.evaluate(**plain)
+        case AugmentOptions():
+            from ganvas.augmentation.write import augment
+
+            augment(**plain)
         case ShowOptions():
             from ganvas import data
 

@@ -27,6 +27,8 @@ Player = Literal["generator", "discriminator"]
 
 SHAPE = ("channels", "width", "height")
 """The settings that every network has: the shape of the images."""
+CLASSES = "classes"
+"""The setting of networks that can be told a class: how many there are, 0 where they are not told."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,14 @@ class Facts:
     device: str
     mirror_p: float = 0.0
     """How likely the pictures would differ from mirrored ones as they do by chance (see data/symmetry.py)."""
+    classes: int = 0
+    """Of which the networks are told; 0 for none."""
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """What both networks have to know of the data, as settings."""
+        sizes = {name: getattr(self, name) for name in SHAPE}
+        return sizes | {CLASSES: self.classes} if self.classes else sizes
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
@@ -185,7 +195,7 @@ def override(config: Config, settings: Iterable[str]) -> Config:
             target = target[section]
         if set(target) == {"network", "settings"}:
             if key == "network":  # another network has other settings; only the shape of the images stays
-                target["settings"] = {k: v for k, v in target["settings"].items() if k in SHAPE}
+                target["settings"] = {k: v for k, v in target["settings"].items() if k in (*SHAPE, CLASSES)}
             else:
                 target = target["settings"]
         target[key] = value

@@ -35,6 +35,8 @@ IGNORANT = 0.01
 """How near to that loss it may stay: digits at 10 times their gamma are at 0.023 and learn, at 1000 times at 0.004."""
 COLLAPSED = 0.2
 """Of the reals' spread; one class of digits has 0.58 of all, and fair GANs 0.7 and more (in pixels)."""
+RISING = 1.2
+"""A spread that grows by this factor from one snapshot to the next is on its way."""
 SETTLED = 0.1
 """Share of a run before which pictures are not judged: untrained generators differ little and are checkered."""
 CHECKERED = 4.0
@@ -223,7 +225,8 @@ class Health:
     def _collapse(self) -> list[Finding]:
         last = self.estimates[-2:]
         advice = "the generator has collapsed onto a few; try a larger --gamma or a smaller --lr"
-        if all(e.spread is not None and e.spread < COLLAPSED for e in last):
+        spreads = [e.spread for e in last if e.spread is not None and e.spread < COLLAPSED]
+        if len(spreads) == 2 and spreads[1] <= RISING * spreads[0]:  # young pictures are alike too, but ever less so
             seen = f"the pictures differ from each other {last[-1].spread:.2f} times as much as real ones"
             return self._tell("collapse", f"{seen}; {advice}", last[-1].images)
         before = max((e.recall for e in self.estimates[:-2] if e.recall is not None), default=0.0)

@@ -13,7 +13,7 @@ from torch import nn
 
 import ganvas
 from ganvas import checkpoint, recipe
-from ganvas.config import SHAPE, Budget, Config, Facts, NetworkConfig, build, flat, reasons
+from ganvas.config import CLASSES, SHAPE, Budget, Config, Facts, NetworkConfig, build, flat, reasons
 from ganvas.console import say, table
 from ganvas.data import Dataset, load_dataset, mirror_p, rows_at
 from ganvas.diffaug import Controller
@@ -25,14 +25,14 @@ from ganvas.metrics.features import find_extractor
 from ganvas.modelfile import find_model, load_networks
 from ganvas.models import config_type, describe_network, find_network
 from ganvas.options import FEATURES, DataOptions, TrainOptions, takes
-from ganvas.pictures import grid, near_square, save_png
+from ganvas.pictures import grid, save_png
 from ganvas.presets import find_preset, preset_size
 from ganvas.quality import SHORTEST, Quality, affordable
 from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_in
-from ganvas.sample import Model, load, pick_device
+from ganvas.sample import Model, load, pick_device, sheet
 from ganvas.state import State
 from ganvas.training import loop
-from ganvas.warmup import GAMMA_SECONDS, GAMMA_SHARE, judging_time, measure, threads, try_gammas
+from ganvas.warmup import GAMMA_IMAGES, GAMMA_SHARE, judging_time, measure, threads, try_gammas
 from ganvas.watch import duration
 
 PLAYERS = ("generator", "discriminator")
@@ -147,8 +147,10 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
         with threads(cores):
             extractor = find_extractor(options.features, device=device.type, precision="fp32")
             each = drawing + judging_time(extractor, dataset)
-            if seconds >= GAMMA_SECONDS and options.preset == "auto" and "you set" not in config.why["objective.gamma"]:
-                config = try_gammas(config, round(GAMMA_SHARE * steps), precision, device, dataset, extractor)
+            tried = round(GAMMA_SHARE * steps)
+            derived = options.preset == "auto" and "you set" not in config.why["objective.gamma"]
+            if derived and tried * config.batch >= GAMMA_IMAGES:
+                config = try_gammas(config, tried, precision, device, dataset, extractor)
         estimate, report = affordable(seconds, snapshots, each)
         judging = each * ((snapshots + 2) * estimate + 4 * report)
     elsewhere = time.monotonic() - started + SAMPLES * snapshots * drawing + judging
@@ -183,16 +185,40 @@ def settle(options: TrainOptions, budget: Budget, dataset: Dataset, device: torc
     """
     alike = mirror_p(dataset.images, dataset.rows["train"])
     shape = (dataset.width, dataset.height, dataset.channels)
-    facts = Facts(len(dataset.rows["train"]), *shape, budget, device.type, alike)
-    config = recipe.apply(options, find_preset(options.preset)(facts))
-    if options.init:
-        config = initialised_from(options, config, dataset)
+    classes, reason = recipe.conditional(options.conditional, dataset.counts("train").tolist())
+    facts = Facts(len(dataset.rows["train"]), *shape, budget, device.type, alike, classes)
+    config = settled(options, facts, dataset)
+    untold = [spec.network for spec in (config.generator, config.discriminator) if not told(spec, classes)]
+    if untold and options.conditional == "yes":
+        raise UserError(f"{untold[0]} cannot be told a class; leave out --conditional yes")
+    if untold:
+        classes, reason = 0, f"{untold[0]} cannot be told a class"
+        facts = dataclasses.replace(facts, classes=0)
+        config = settled(options, facts, dataset)
+    if reason:
+        config = config.replace(why=config.why | {"generator.classes" if classes else "classes": reason})
     if options.features not in ("none", FEATURES):
         find_extractor(options.features, precision="fp32")  # to hear its complaints early
     find_loss(config.objective.loss)
     for penalty in config.objective.penalties:
         find_penalty(penalty)
     return complete(config, facts)
+
+
+def settled(options: TrainOptions, facts: Facts, dataset: Dataset) -> Config:
+    """Return the preset's config with the command's options over it, and with the networks of `--init`.
+
+    Raises:
+        UserError: as `settle`.
+    """
+    config = recipe.apply(options, find_preset(options.preset)(facts))
+    return initialised_from(options, config, dataset) if options.init else config
+
+
+def told(spec: NetworkConfig, classes: int) -> bool:
+    """Tell whether a network can be, and is, told so many classes; one of `--init` has as many as it has."""
+    known = {field.name for field in dataclasses.fields(config_type(find_network(spec.network)))}
+    return not classes or (CLASSES in known and spec.settings.get(CLASSES) == classes)
 
 
 def about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
@@ -217,9 +243,10 @@ def complete(config: Config, facts: Facts) -> Config:
     for player in PLAYERS:
         spec = getattr(config, player)
         settings = asdict(build(config_type(find_network(spec.network)), spec.settings, f"{player}."))
-        for name in SHAPE:
-            if settings.get(name) != getattr(facts, name):
-                raise UserError(f"{player}.{name} follows from the data; change it with --size or --channels")
+        for name in (*SHAPE, CLASSES):
+            if settings.get(name, 0) != getattr(facts, name):
+                option = "--conditional" if name == CLASSES else "--size or --channels"
+                raise UserError(f"{player}.{name} follows from the data; change it with {option}")
         specs[player] = NetworkConfig(spec.network, settings)
     return config.replace(**specs)
 
@@ -260,10 +287,14 @@ def begin_run(run: Run, state: State, dataset: Dataset, options: TrainOptions) -
     """Write what a run has before its first step."""
     if options.init:
         start_from(Path(options.init).expanduser(), state, options.trust)
-    rows = dataset.rows["train"]
-    reals = dataset.images[rows_at(rows, run.plan.config.seed, 0, min(SAMPLES, len(rows)))]
+    rows, classes = dataset.rows["train"], state.task.classes
+    shown = rows_at(rows, run.plan.config.seed, 0, min(SAMPLES, len(rows)))
+    columns, lines = sheet(len(shown), classes)
+    if classes and dataset.labels is not None:
+        labels = dataset.labels[rows]
+        shown = np.concatenate([np.resize(rows[labels == k], columns) for k in range(lines) if k in labels])
     with tell_unwritable(run.folder):
-        save_png(grid(np.asarray(reals), *near_square(len(reals))), run.folder / "reals.png")
+        save_png(grid(dataset.images[shown], columns, lines), run.folder / "reals.png")
     state.health.found += of_data(dataset.images, rows)
     for finding in state.health.found:
         say(f"note: {finding.message}")
@@ -335,6 +366,7 @@ def tell(plan: Plan, dataset: Dataset, everything: bool) -> None:
     rows: dict[str, object] = {
         "data": f"{dataset.name}: {parts}, {dataset.width}x{dataset.height}",
         "channels": dataset.channels,
+        "classes": len(dataset.classes),
         "steps": f"{plan.steps} ({plan.steps * plan.config.batch / 1000:,.4g} kimg)",
         "precision": f"{plan.precision} on {plan.device}, {plan.threads} thread(s)",
         **flat(asdict(plan.config)),

@@ -39,6 +39,10 @@ class DataOptions:
     """Go on without the unreadable files, however many they are."""
     workers: int = 0
     """Threads that decode pictures; 0 takes one a core."""
+    limit_per_class: str | None = None
+    """Train on at most so many pictures of each class: 50; or of some classes: daisy=50,rose=30."""
+    imbalance: float | None = None
+    """Train on a long tail of classes: with 10 the last has a tenth of the first one's pictures."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class TrainOptions(DataOptions):
     """Also learn from the pictures' mirror images; auto: where they cannot be told from the pictures."""
     augment: Literal["auto", "yes", "no"] = "auto"
     """Show the discriminator altered pictures, lest it learn few pictures by heart; auto: where they are few."""
+    conditional: Literal["auto", "yes", "no"] = "auto"
+    """Learn to draw each class on demand; auto: with at least 2 classes of at least 50 training pictures each."""
     features: str = FEATURES
     """What quality is judged by while training: efficientnet-lite0, random, an import path, or none."""
     snap: str | None = None
@@ -129,11 +135,15 @@ class GenerateOptions(ModelOptions):
     out: str | None = None
     """Folder for the pictures; by default `generated` inside the run."""
     n: int = 64
-    """How many pictures (seeds 0 to n-1)."""
+    """How many pictures (seeds 0 to n-1); with --class, of each of these classes."""
     seeds: str | None = None
     """Which pictures, instead of --n: 0-63 or 3,7,20-29."""
+    class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    """What to draw: daisy, or several: daisy,rose; by default, the classes of the model take turns."""
+    per_class: int | None = None
+    """How many pictures of each class (or of each of --class), instead of --n."""
     grid: str | None = None
-    """Columns x rows of the overview, e.g. 8x8; by default nearly square."""
+    """Columns x rows of the overview, e.g. 8x8; by default nearly square, or a row for each class asked for."""
     truncation: float = 1.0
     """Below 1: more typical, less varied pictures."""
 
@@ -145,7 +155,9 @@ class InterpolateOptions(ModelOptions):
     out: str = "walk.gif"
     """A .gif, .mp4 (needs ganvas[video]) or .png (a strip)."""
     seeds: str = "0-7"
-    """The pictures to pass through."""
+    """The pictures to pass through; a single one goes from class to class with the same noise."""
+    class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    """What to draw: daisy, or in turn: daisy,rose,tulip; by default, the seeds' own classes."""
     frames: int = 15
     """Frames from one picture to the next."""
     fps: int = 15
@@ -172,6 +184,8 @@ class EvaluateOptions(ModelOptions):
     """efficientnet-lite0, inception (for FID; needs --feature-weights), random, or an import path."""
     feature_weights: str | None = None
     """The file of the official Inception's weights, or download."""
+    classify: bool = False
+    """Also train a classifier on generated pictures alone, and judge it on test pictures."""
     seed: int = 0
     """Which pictures are drawn, real and generated ones."""
     size: str | None = None
@@ -182,6 +196,38 @@ class EvaluateOptions(ModelOptions):
     """Go on without the unreadable files, however many they are."""
     json: bool = False
     """Print one JSON object to stdout instead of the table."""
+
+
+@dataclass(frozen=True)
+class AugmentOptions(ModelOptions):
+    """Write labelled pictures of a model's classes, to train others with; or prove whether they help."""
+
+    data: str | None = None
+    """The real pictures, as `ganvas train` takes them; a run mostly knows where its own are."""
+    out: str | None = None
+    """Folder for the pictures; or for the proof, by default `proof` inside the run."""
+    per_class: int | None = None
+    """How many pictures of each class; by default as many as there are to train on."""
+    balance: bool = False
+    """As many of each class as it lacks to the largest one's number of training pictures."""
+    min_confidence: float | None = None
+    """Reject pictures that a classifier gives their class with less probability: 0.9."""
+    no_copies: bool = False
+    """Reject pictures that are nearly a training picture."""
+    seed: int = 0
+    """Other seeds give other pictures."""
+    skip_bad: bool = False
+    """Go on without the unreadable files, however many they are."""
+    prove: bool = False
+    """Train classifiers with and without such pictures, and say whether they help."""
+    seeds: int | None = None
+    """Classifiers of each kind in a proof; 5 by default, and at least."""
+    share: float | None = None
+    """Of the pictures in each update that are generated, in a proof; 0.5 by default."""
+    updates: int | None = None
+    """Of each classifier; 1000 by default."""
+    gan_seeds: str | None = None
+    """Prove it of the recipe: 3 takes, or trains, two more runs of other seeds; or their folders: runs/1,runs/2."""
 
 
 def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
@@ -198,8 +244,9 @@ def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R
                     raise UserError(f"{function.__name__}() has no option {name!r}{nearest(name, known)}")
             given = signature.bind(*args, **kwargs).arguments
             plain = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in given.items()}
-            if type(plain.get("size")) is int:
-                plain["size"] = str(plain["size"])
+            for name in ("size", "limit_per_class"):
+                if type(plain.get(name)) is int:
+                    plain[name] = str(plain[name])
             return function(build(typing.cast(type[O], options), plain, ""))
 
         call.__signature__ = signature  # type: ignore[attr-defined]

@@ -104,7 +104,7 @@ def _article(
     if (facts.width, facts.height) != (28, 28):
         size = f"{facts.width}x{facts.height}"
         raise UserError(f"the articles' networks know pictures of 28x28, not of {size}; say --size 28")
-    settings = {"channels": facts.channels}
+    settings = {name: size for name, size in facts.shape.items() if name not in ("width", "height")}
     return Config(
         generator=NetworkConfig(f"articles:{networks}Generator", settings),
         discriminator=NetworkConfig(f"articles:{networks}Discriminator", settings),

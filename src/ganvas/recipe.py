@@ -1,10 +1,10 @@
 """What is derived from the data, the budget and the command, each with its reason; torch-free."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from ganvas.config import (
     KINDS,
-    SHAPE,
     AugmentConfig,
     Budget,
     Config,
@@ -22,9 +22,9 @@ COARSEST = 7
 """Halve the picture while its shorter side is longer than this, in pixels."""
 FINEST = 48
 """On a CPU the finest stage has at most this many pixels on the shorter side; larger pictures come in patches."""
-GAMMA = 3 / 28**2
-"""The penalties' weight for each value of an image, found on MNIST and checked on 64x64 emoji (LOG.md)."""
-SHALLOW = 3
+GAMMA = 1 / 28**2
+"""The penalties' weight for each value of an image, found on flowers, emoji and MNIST (LOG.md)."""
+SHALLOW = 4
 """Stages up to which a learning rate of 1e-3 does not collapse; deeper networks take 3e-4 (LOG.md)."""
 FEW = 20_000
 """Training images below which augmentation is at hand; how much of it is used follows from the overfitting seen."""
@@ -32,6 +32,8 @@ USUAL = tuple(kind for kind in KINDS if kind != "flip")
 """Kinds of augmentation; whether to flip is a question of its own, which the pictures answer."""
 LIKELY = 0.05
 """The pictures count as alike in a mirror where the test's p-value is above this."""
+FEWEST_OF_A_CLASS = 50
+"""Training pictures, below which a class is too small to be learned by itself."""
 SNAPSHOTS = 10
 """In a run, unless `--snap` says otherwise."""
 
@@ -46,7 +48,7 @@ def auto(facts: Facts) -> Config:
         side, stages = -(-side // 2), stages + 1
     finest, most = (24, 96) if facts.channels == 1 else (32, 128)
     widths = tuple(min(most, finest * 2**stage) for stage in range(stages))[::-1]
-    settings = {**{name: getattr(facts, name) for name in SHAPE}, "widths": widths, "patch": patch}
+    settings = {**facts.shape, "widths": widths, "patch": patch}
     kind = "grey pictures need fewer channels" if facts.channels == 1 else "colour wants more channels than grey"
     why = {
         "generator.widths": f"{stages} stages, each half the next, down to {side} pixels; {kind}",
@@ -74,6 +76,27 @@ def auto(facts: Facts) -> Config:
         ema_kimg=4.4,
         why=why,
     )
+
+
+def conditional(wanted: str, counts: Sequence[int]) -> tuple[int, str]:
+    """Return of how many classes the networks are told, 0 for none, and why.
+
+    Args:
+        wanted: "auto", "yes" or "no".
+        counts: training pictures of each class; empty where there are no labels.
+
+    Raises:
+        UserError: classes are wanted where there are none.
+    """
+    enough = sum(count >= FEWEST_OF_A_CLASS for count in counts)
+    if wanted == "yes" and len(counts) < 2:
+        raise UserError("--conditional yes needs at least 2 classes: folders of pictures, or labels")
+    if wanted == "no" or len(counts) < 2:
+        return 0, "you set it" if wanted == "no" else ""
+    why = f"{enough} of {len(counts)} classes have at least {FEWEST_OF_A_CLASS} training pictures"
+    if wanted == "auto" and enough < 2:
+        return 0, why
+    return len(counts), "you set it" if wanted == "yes" else why
 
 
 def check(options: TrainOptions) -> None:

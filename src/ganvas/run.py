@@ -33,7 +33,8 @@ from ganvas.files import atomic_file, atomic_write, tell_unwritable
 from ganvas.modelfile import save_model
 from ganvas.models import describe_network
 from ganvas.options import TrainOptions
-from ganvas.pictures import grid, near_square, save_png
+from ganvas.pictures import grid, save_png
+from ganvas.sample import sheet
 from ganvas.state import State
 
 ELSEWHERE = ("out", "resume", "new", "extend", "dry_run", "workers", "skip_bad", "data", "trust")
@@ -120,7 +121,7 @@ class Run:
         about = {"task": self.plan.config.task, "data": self.plan.data, "images": state.images}
         specs = {name: describe_network(network) for name, network in networks.items()}
         with tell_unwritable(self.folder):
-            save_png(grid(images, *near_square(SAMPLES)), self.folder / f"fakes-{state.images:08d}.png")
+            save_png(grid(images, *sheet(SAMPLES, state.task.classes)), self.folder / f"fakes-{state.images:08d}.png")
             save_model(self.folder / "model.safetensors", networks, specs, **about)
 
     def forget_after(self, step: int) -> None:

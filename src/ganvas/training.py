@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ganvas import checkpoint, recipe
 from ganvas.config import Config, Player
 from ganvas.console import live_line, say
-from ganvas.data import Dataset, rows_at
+from ganvas.data import Dataset, balanced_rows_at, rows_at
 from ganvas.diffaug import ENOUGH, augment, draw
 from ganvas.errors import UserError
 from ganvas.losses import find_loss, find_penalty
@@ -98,12 +98,12 @@ def turn(state: State, player: Player, batch: Batch, precision: str) -> dict[str
     return {}
 
 
-def step(state: State, real: Tensor, rate: float, precision: str) -> dict[str, Tensor]:
+def step(state: State, real: Batch, rate: float, precision: str) -> dict[str, Tensor]:
     """Let every player have one turn on the same real images [N, C, H, W], each with fresh noise.
 
     Args:
         state: is changed.
-        real: images in [-1, 1].
+        real: `image` in [-1, 1], and `label` where the task is told the classes.
         rate: what the learning rate is multiplied by, 0 to 1.
         precision: "fp32" or "bf16".
     """
@@ -120,11 +120,11 @@ def step(state: State, real: Tensor, rate: float, precision: str) -> dict[str, T
     return logs
 
 
-def drawn(state: State, real: Tensor, purpose: str) -> Batch:
+def drawn(state: State, real: Batch, purpose: str) -> Batch:
     """Return a batch: real images, and the noise and augmentation that the seed, the step and a purpose give them."""
-    random = seeded(state.config.seed, state.step, purpose)
-    noise = state.task.draw(len(real), random) | {"augment": draw(len(real), random)}
-    return {"image": real} | {name: value.to(state.device) for name, value in noise.items()}
+    n, random = len(real["image"]), seeded(state.config.seed, state.step, purpose)
+    noise = state.task.draw(n, random) | {"augment": draw(n, random)}
+    return real | {name: value.to(state.device) for name, value in noise.items()}
 
 
 @torch.no_grad()
@@ -132,7 +132,7 @@ def steer(state: State, dataset: Dataset) -> None:
     """Let the strength of augmentation follow how far the discriminator puts training pictures above held-out ones."""
 
     def scores(part: str) -> tuple[Tensor, Tensor]:
-        batch = drawn(state, real_images(dataset, state, part), "steer")
+        batch = drawn(state, real_batch(dataset, state, part), "steer")
         with frozen_buffers(state.task.networks["discriminator"]), frozen_buffers(state.task.networks["generator"]):
             pairs = judged(state.task, "discriminator", batch, state.config, state.controller.strength).values()
             real, fake = zip(*((pair.judge(pair.real), pair.judge(pair.fake)) for pair in pairs), strict=True)
@@ -189,15 +189,23 @@ def seeded(seed: int, step: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(number)
 
 
-def real_images(dataset: Dataset, state: State, part: str = "train") -> Tensor:
-    """Return the step's real images [N, C, H, W] in [-1, 1]: the order follows from the seed and the step alone."""
-    config = state.config
-    rows = rows_at(dataset.rows[part], config.seed, state.images, config.batch)
+def real_batch(dataset: Dataset, state: State, part: str = "train") -> Batch:
+    """Return the step's real images [N, C, H, W] in [-1, 1]: the order follows from the seed and the step alone.
+
+    With the labels [N], where the task is told the classes; each class comes equally often then.
+    """
+    config, labels = state.config, dataset.labels if state.task.classes else None
+    where = (config.seed, state.images, config.batch)
+    if labels is None:
+        rows = rows_at(dataset.rows[part], *where)
+    else:
+        rows = balanced_rows_at(dataset.rows[part], labels, *where)
     images = dataset.batch(rows)
     if config.mirror:
         flip = torch.rand(len(rows), generator=seeded(config.seed, state.step, "mirror")) < 0.5
         images[flip] = images[flip].flip(3)
-    return images.to(state.device, memory_format=torch.channels_last)
+    batch = {"image": images.to(state.device, memory_format=torch.channels_last)}
+    return batch if labels is None else batch | {"label": torch.from_numpy(labels[rows]).to(state.device)}
 
 
 def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
@@ -212,7 +220,7 @@ def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
     with live_line() as show, stop_signals() as stopped, scalars(run.folder, state.step) as plot:
         while state.step < plan.steps and not ended:
             rate = recipe.rate(state.config.optimiser, plan.progress(state.step)) * health.rate
-            meter.add(step(state, real_images(dataset, state), rate, plan.precision))
+            meter.add(step(state, real_batch(dataset, state), rate, plan.precision))
             if state.config.augment.kinds and state.config.augment.adaptive and state.step % STEER == 0:
                 steer(state, dataset)
             found = health.of_step(state.skipped_in_a_row, state.images)

@@ -17,7 +17,7 @@ from ganvas.options import TrainOptions
 from ganvas.run import SAMPLES
 from ganvas.sample import Model
 from ganvas.state import State
-from ganvas.training import real_images, step
+from ganvas.training import real_batch, step
 
 PROBE = (0.03, 0.4, 8.0)
 """The warm-up's share of a time budget, and its least and most seconds, for each precision tried."""
@@ -25,8 +25,8 @@ GAMMAS = (1.0, 0.25, 4.0)
 """What the penalties' weight is multiplied by where it is tried out; the first is the recipe's own."""
 GAMMA_SHARE = 0.03
 """Of the budget, for each of them."""
-GAMMA_SECONDS = 1800.0
-"""Shorter runs try none out: so early, all gammas give blobs."""
+GAMMA_IMAGES = 50_000
+"""Where each of them would see fewer, none is tried out: so early, all distances are as large as without training."""
 GAMMA_PICTURES = 500
 """That judge each of them."""
 
@@ -55,7 +55,7 @@ def measure(
             begin, first = time.monotonic(), state.images
             with threads(way[1]):
                 while state.images == first or (turn and time.monotonic() - begin < seconds / 2):
-                    step(state, real_images(dataset, state), 1.0, way[0])
+                    step(state, real_batch(dataset, state), 1.0, way[0])
             if device.type == "cuda":
                 torch.cuda.synchronize()
             if turn:  # the first is for warming up
@@ -90,7 +90,7 @@ def try_gammas(
             objective = replace(config.objective, gamma=factor * usual)
             state = State(config.replace(objective=objective), device)
             while state.step < steps:
-                step(state, real_images(dataset, state), 1.0, precision)
+                step(state, real_batch(dataset, state), 1.0, precision)
                 advance(1)
             model = Model(dict(state.average.named_children()))
             found[objective.gamma] = judge.measure(drawn(model, judge.n), only=("kernel",))["kernel"]

@@ -24,6 +24,22 @@ def test_show(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert image.size == contact_sheet(data).size
 
 
+def test_show_tells_the_classes_to_train_on(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = open_dataset(str(folder))
+    show(data, tmp_path / "sheet.png")
+    cats, dogs = data.counts("train")
+    words = capsys.readouterr().out
+    assert f"at most {cats} (cat), at least {dogs} (dog) of a class" in words
+    assert "limits" not in words
+    limited = open_dataset(str(folder), limit_per_class="cat=3")
+    show(limited, tmp_path / "sheet.png")
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"at most {dogs} (dog), at least 3 (cat) of a class" in words
+    assert f"limits to train on you kept 3 of {cats} (cat); of val" in words
+    used = 3 + limited.counts("val")[0] + limited.counts("test")[0]
+    assert f"{used} cat 20 dog" in words
+
+
 def test_show_cannot_write(folder: Path) -> None:
     with pytest.raises(UserError, match="contact sheet cannot be written"):
         show(open_dataset(str(folder)), folder / "cat" / "01.png" / "sheet.png")

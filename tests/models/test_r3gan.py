@@ -246,7 +246,6 @@ def test_a_missing_setting_is_told(kind):
         {"blocks": 0},
         {"blocks": -1},
         {"patch": 0},
-        {"patch": 3},
         {"widths": (999_999_999_989,), "plain": 0},  # a prime, whose divisors would be searched for ever
         {"widths": (8,) * 65},
         {"blocks": 2**16 + 1},

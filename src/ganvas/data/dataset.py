@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganvas.console import say
-from ganvas.data import build, cache, named, sources
+from ganvas.data import build, cache, limits, named, sources
 from ganvas.data.build import Summary
 from ganvas.data.labels import PARTS
 from ganvas.errors import UserError, nearest
@@ -30,7 +30,7 @@ class Dataset:
     name: str
     """Short, fit for a folder's name."""
     digest: str
-    """Hash of the content and the options."""
+    """Hash of the content, the options and the rows that limits leave."""
     folder: Path
     """Where the prepared pictures are."""
     images: NDArray[np.uint8]
@@ -39,13 +39,13 @@ class Dataset:
     """[N] indices into classes."""
     classes: tuple[str, ...]
     rows: dict[str, NDArray[np.int64]]
-    """Row numbers of train, val and test."""
+    """Row numbers of train, val and test; with limits not of all pictures."""
     width: int
     height: int
     channels: int
     summary: Summary
     why: dict[str, str]
-    """The reasons for size, channels and fit."""
+    """The reasons for size, channels and fit; under `classes` what limits leave."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,6 +55,12 @@ class Dataset:
         """The pictures' relative paths, or numbers."""
         names: list[str] = json.loads((self.folder / "names.json").read_bytes())
         return names
+
+    def counts(self, part: str) -> NDArray[np.int64]:
+        """Return how many pictures of each class [K] a part has; K is 0 without classes."""
+        if self.labels is None:
+            return np.zeros(0, np.int64)
+        return np.bincount(self.labels[self.rows[part]], minlength=len(self.classes))
 
     def batch(self, rows: NDArray[np.int64]) -> "torch.Tensor":
         """Return pictures as float32 [n, C, H, W] in [-1, 1], channels_last."""
@@ -81,7 +87,7 @@ def load_dataset(options: DataOptions) -> Dataset:
     Raises:
         UserError: as there.
     """
-    recipe = build.recipe(options)
+    recipe, fewer = build.recipe(options), limits.parse(options)
     source = _find(str(options.data))
     content = cache.recall(source.stamp)
     if content is None:
@@ -100,7 +106,7 @@ def load_dataset(options: DataOptions) -> Dataset:
     # A cached set may have been made with other patience.
     summary = dataset.summary
     build.judge(summary.unreadable, summary.bad, summary.files, options.skip_bad)
-    return dataset
+    return dataset if fewer is None else limits.limit(dataset, fewer)
 
 
 def _find(data: str) -> sources.Source:

@@ -84,7 +84,7 @@ def cut(names: Sequence[str], parts: NDArray[np.int8]) -> tuple[NDArray[np.int8]
         note = f"with fewer than {FEWEST} pictures all are trained on: nothing is held out for {held}"
         return parts, [note]
     parts = parts.copy()
-    order = np.array([_fraction(names[int(row)]) for row in candidates])
+    order = np.array([fraction(names[int(row)]) for row in candidates])
     for part, low, high in ((TEST, 0.0, 0.1), (VAL, 0.1, 0.15)):
         if part in missing:
             chosen = (order >= low) & (order < high)
@@ -94,7 +94,8 @@ def cut(names: Sequence[str], parts: NDArray[np.int8]) -> tuple[NDArray[np.int8]
     return parts, []
 
 
-def _fraction(name: str) -> float:
+def fraction(name: str) -> float:
+    """Return a number from 0 to below 1 that depends on the name alone, by its hash."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 

@@ -69,10 +69,15 @@ def _lines(dataset: Dataset) -> Iterator[tuple[str, RenderableType]]:
     yield "pictures", f"{len(dataset):,}"
     yield "parts", ", ".join(f"{len(rows):,} {part}" for part, rows in dataset.rows.items())
     if dataset.labels is not None:
-        counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+        counts = np.sum([dataset.counts(part) for part in dataset.rows], axis=0)
         shown = [Text(f"{n:,} {printable(name)}") for name, n in zip(dataset.classes, counts, strict=True)]
         more = [Text(f"and {len(shown) - 24:,} more")] if len(shown) > 24 else []
         yield f"{len(shown):,} classes", Columns([*shown[:24], *more], padding=(0, 3))
+        trained = dataset.counts("train")
+        few, many = (f"{trained[i]:,} ({dataset.classes[i]})" for i in (trained.argmin(), trained.argmax()))
+        yield "to train on", f"at most {many}, at least {few} of a class"
+        if "classes" in dataset.why:
+            yield "limits", dataset.why["classes"]
     else:
         yield "classes", "none"
     sizes = list(found.sizes.items())

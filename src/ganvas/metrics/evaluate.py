@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ganvas import checkpoint
 from ganvas.console import say
@@ -15,8 +16,10 @@ from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
 from ganvas.files import find_path, printable
 from ganvas.health import Health
+from ganvas.metrics.classes import accuracy_score, of_classes, table
 from ganvas.metrics.features import find_extractor
 from ganvas.metrics.judge import BATCH, Judge, Measured, log_metrics, record
+from ganvas.metrics.scores import Points
 from ganvas.models import build_network, describe_network
 from ganvas.options import DataOptions, EvaluateOptions, takes
 from ganvas.pictures import Pixels
@@ -28,20 +31,38 @@ from ganvas.sample import Model, load, pick_device, render
 
 FIRST = 1_000_000
 """The first seed of the pictures that are judged; snapshots and `ganvas generate` show the seeds from 0."""
+MOST_CLASSIFIED = 10_000
+"""Generated pictures that a classifier learns from, at most."""
 SHOWN = 16
 """Generated pictures whose nearest training pictures the report shows."""
 
 
-def drawn(model: Model, n: int, seed: int = 0) -> Iterator[Pixels]:
-    """Draw n pictures to be judged, in batches uint8 [b, H, W, C]; other seeds give others."""
-    return render(model, seeds=range(FIRST * (seed + 1), FIRST * (seed + 1) + n))
+def drawn(model: Model, n: int, seed: int = 0, labels: NDArray[np.int64] | None = None) -> Iterator[Pixels]:
+    """Draw n pictures to be judged, in batches uint8 [b, H, W, C]; other seeds give others.
+
+    Args:
+        model: draws.
+        n: how many.
+        seed: which.
+        labels: of their classes; by default, classes take turns.
+    """
+    seeds = range(FIRST * (seed + 1), FIRST * (seed + 1) + n)
+    return render(model, seeds=seeds, labels=None if labels is None else labels.tolist())
+
+
+def labels_like(judge: Judge, model: Model, dataset: Dataset) -> NDArray[np.int64] | None:
+    """Return labels [judge.n] for a model, as often as in the training pictures that it is compared with."""
+    if dataset.labels is None or not model.classes or model.classes != dataset.classes:
+        return None
+    return np.resize(dataset.labels[judge.rows], judge.n)
 
 
 def untrained(model: Model, seed: int, device: torch.device) -> Model:
     """Return a model with the generator that a run of that seed starts from."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Model({"generator": build_network(describe_network(model.generator)).to(device).eval()})
+        network = build_network(describe_network(model.generator)).to(device).eval()
+        return Model({"generator": network}, model.about)
 
 
 def nearest(model: Model, dataset: Dataset, judge: Judge) -> Neighbours:
@@ -62,7 +83,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
 
     Returns:
         The evaluation: `frechet`, `kernel`, `precision`, `recall`, `density`, `coverage` and `memorisation` (None
-        where fewer than 2 pictures are held out), each a dict of the fields of `Measured`, and facts about the whole.
+        where fewer than 2 pictures are held out), each a dict of the fields of `Measured`, and facts about the whole;
+        of a model that draws classes on demand also `classes` and, if asked for, `accuracy` (see metrics/classes.py).
 
     Raises:
         UserError: data, a model or pictures that are missing, broken, too few or of another shape; or a run's folder
@@ -82,9 +104,11 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     judge = Judge(dataset, extractor, split=options.split, n=options.n, seed=options.seed)
     which: dict[str, Any] = {"step": None, "images": None, "weights": None}
     if model:
-        ceiling = drawn(untrained(model, run.plan.config.seed if run else 0, device), judge.n, options.seed)
-        measured = judge.measure(drawn(model, judge.n, options.seed), ceiling)
-        which = about(model, run)
+        draw = judge.n, options.seed, labels_like(judge, model, dataset)
+        ceiling = drawn(untrained(model, run.plan.config.seed if run else 0, device), *draw)
+        fakes = judge.points(drawn(model, *draw))
+        measured = judge.measure(fakes, ceiling)
+        which = about(model, run) | _by_class(options, model, dataset, judge, fakes, draw[2])
     elif pictures is not None:
         measured = judge.measure(pictures)
     which |= {"seed": options.seed, "data": {"name": dataset.name, "digest": dataset.digest}}
@@ -95,10 +119,34 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         print(json.dumps(found), flush=True)  # noqa: T201
     else:
         _tell(measured, lead, judge)
+        _tell_classes(found)
     if model and run:
         _keep(found, run, model, dataset, judge)
     elif not options.json:
         say("kept nowhere; --json prints what to keep")
+    return found
+
+
+def _by_class(
+    options: EvaluateOptions,
+    model: Model,
+    dataset: Dataset,
+    judge: Judge,
+    fakes: Points,
+    labels: NDArray[np.int64] | None,
+) -> dict[str, Any]:
+    """Return what can be said of the classes of a model that draws them on demand: `classes` and `accuracy`."""
+    if labels is None:
+        if options.classify:
+            raise UserError("--classify needs a model that draws classes on demand, and data of the same classes")
+        return {}
+    found: dict[str, Any] = {"classes": of_classes(judge, dataset, fakes, labels)}
+    if options.classify:
+        rows = dataset.rows["train"]
+        assert dataset.labels is not None
+        wanted = np.resize(dataset.labels[rows], min(len(rows), MOST_CLASSIFIED))
+        images = np.concatenate(list(drawn(model, len(wanted), options.seed, wanted)))
+        found["accuracy"] = accuracy_score(dataset, images, wanted, pick_device(options.device).type)
     return found
 
 
@@ -158,7 +206,8 @@ def _open_data(options: EvaluateOptions, model: Model | None, run: Run | None) -
     if run:
         theirs = {"channels": "auto", "fit": "crop", "preset": "auto"} | run.plan.options
         size = theirs.get("size") or preset_size(theirs["preset"])
-        shape = {"size": size, "channels": theirs["channels"], "fit": theirs["fit"]}
+        names = ("channels", "fit", "limit_per_class", "imbalance")
+        shape = {"size": size} | {name: theirs[name] for name in names if name in theirs}
     elif model:
         shape |= {"size": f"{ours.width}x{ours.height}", "channels": str(ours.channels)}
     dataset = load_dataset(DataOptions(data, skip_bad=options.skip_bad, **shape))
@@ -230,3 +279,15 @@ def _tell(measured: Mapping[str, Measured], lead: str, judge: Judge) -> None:
         say(f"memorisation: a model that only copied its training pictures would get about {copier:.2f}.")
     if not official:
         say("The Fréchet distance is not FID, which is on Inception's features: compare it with none that is.")
+
+
+def _tell_classes(found: Mapping[str, Any]) -> None:
+    """Print what was found class by class."""
+    for line in table(found["classes"]) if found.get("classes") else ():
+        say(line)
+    if score := found.get("accuracy"):
+        say(
+            f"classification accuracy score: a classifier that learned from {score['n']} generated pictures alone is "
+            f"right about {score['value']:.1%} of {score['test']} test pictures; one that learned from "
+            f"{score['reference']} real ones about {score['real']:.1%}"
+        )

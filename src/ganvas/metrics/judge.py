@@ -96,9 +96,10 @@ class Judge:
         self.rows = _some(dataset, "train", n, seed)
         """The rows, in the dataset, of the training pictures that the fakes are compared with."""
         self.train = Points(self._real(dataset, self.rows, "training pictures"))
-        held = _some(dataset, split, n, seed)
-        self.heldout = Points(self._real(dataset, held, "held-out pictures")) if len(held) >= 2 else None
-        self.n = len(held) if self.heldout else n
+        self.held = _some(dataset, split, n, seed)
+        """The rows of the held-out pictures."""
+        self.heldout = Points(self._real(dataset, self.held, "held-out pictures")) if len(self.held) >= 2 else None
+        self.n = len(self.held) if self.heldout else n
         """How many fakes are measured: as many as there are held-out pictures, so that the floor is comparable."""
         self.share = min(1.0, self.n / len(dataset.rows["train"]))
         """Of the training pictures, how many the check for memorisation sees."""

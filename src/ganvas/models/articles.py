@@ -9,9 +9,12 @@ discriminator in belongs to the loss.
 
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganvas.errors import UserError
+from ganvas.models.layers import OfClass
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,21 @@ class DiscriminatorConfig:
     """28; there is no other size."""
     height: int = 28
     """28; there is no other size."""
+    classes: int = 0
+    """Of which the network is told; 0 for none. The articles have none; with them it is Mirza and Osindero's (2014,
+    Conditional generative adversarial nets): planes beside the picture, an embedding beside the noise."""
 
     def __post_init__(self) -> None:
         if (self.width, self.height) != (28, 28):
             size = f"{self.width}x{self.height}"
             raise UserError(f"the articles' networks know pictures of 28x28, not of {size}; say --size 28")
+        if not 0 <= self.classes <= 2**16:
+            raise UserError("classes is at least 0 and at most 65536")
+
+    @property
+    def inputs(self) -> int:
+        """Channels that a discriminator sees: the picture's, and a plane for each class."""
+        return self.channels + self.classes
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,11 @@ class GeneratorConfig(DiscriminatorConfig):
 
     z_dim: int = 100
     """Numbers in the noise vector, each standard normal."""
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that a generator starts from: the noise, and as many for the class."""
+        return 2 * self.z_dim if self.classes else self.z_dim
 
 
 # ------------------------------------------------------------------------------------------ Keras's layers
@@ -121,9 +139,12 @@ class ArticleGenerator(nn.Module):
         super().__init__()
         self.config = config
         self.layers = glorot(nn.Sequential(*layers))
+        self.of_class = OfClass(config.classes, config.z_dim) if config.classes else None
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Make pictures [N, C, 28, 28] in [-1, 1] of noise [N, z_dim]."""
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Make pictures [N, C, 28, 28] in [-1, 1] of noise [N, z_dim], and labels [N] or class weights [N, classes]."""
+        if self.of_class is not None and label is not None:
+            z = torch.cat([z, self.of_class(label)], 1)
         images: Tensor = self.layers(z)
         return images
 
@@ -136,8 +157,11 @@ class ArticleDiscriminator(nn.Module):
         self.config = config
         self.layers = glorot(nn.Sequential(*layers))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Judge pictures [N, C, 28, 28] in [-1, 1] with logits [N], above 0 for real."""
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Judge pictures [N, C, 28, 28] in [-1, 1], of labels [N], with logits [N], above 0 for real."""
+        if self.config.classes and label is not None:
+            planes = F.one_hot(label, self.config.classes).to(x.dtype)[:, :, None, None]
+            x = torch.cat([x, planes.expand(-1, -1, *x.shape[2:])], 1)
         logits: Tensor = self.layers(x)
         return logits.squeeze(1)
 
@@ -151,7 +175,7 @@ class DenseGenerator(ArticleGenerator):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(
             config,
-            nn.Linear(config.z_dim, 7 * 7 * 128),
+            nn.Linear(config.inputs, 7 * 7 * 128),
             nn.ReLU(),
             Reshape(128),
             nn.Upsample(scale_factor=4),
@@ -159,9 +183,9 @@ class DenseGenerator(ArticleGenerator):
             nn.Sigmoid(),
         )
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Make pictures [N, C, 28, 28] in [-1, 1] of noise [N, z_dim]."""
-        return 2 * super().forward(z) - 1
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Make pictures [N, C, 28, 28] in [-1, 1] of noise [N, z_dim] and labels."""
+        return 2 * super().forward(z, label) - 1
 
 
 class DenseDiscriminator(ArticleDiscriminator):
@@ -170,15 +194,15 @@ class DenseDiscriminator(ArticleDiscriminator):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__(
             config,
-            conv(config.channels, 64, 5),
+            conv(config.inputs, 64, 5),
             nn.ReLU(),
             Flatten(),
             nn.Linear(28 * 28 * 64, 1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Judge pictures [N, C, 28, 28] in [-1, 1] with logits [N], above 0 for real."""
-        return super().forward((x + 1) / 2)
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Judge pictures [N, C, 28, 28] in [-1, 1], of labels [N], with logits [N], above 0 for real."""
+        return super().forward((x + 1) / 2, label)
 
 
 # ------------------------------------------------------------------------------------------ article 2
@@ -190,7 +214,7 @@ class TransposeGenerator(ArticleGenerator):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(
             config,
-            nn.Linear(config.z_dim, 7 * 7 * 256, bias=False),
+            nn.Linear(config.inputs, 7 * 7 * 256, bias=False),
             nn.LeakyReLU(0.3),
             Reshape(256),
             transposed_conv(256, 128, 5),
@@ -208,7 +232,7 @@ class TransposeDiscriminator(ArticleDiscriminator):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__(
             config,
-            conv(config.channels, 64, 5, stride=2),
+            conv(config.inputs, 64, 5, stride=2),
             nn.LeakyReLU(0.3),
             conv(64, 128, 5, stride=2),
             nn.LeakyReLU(0.3),
@@ -226,7 +250,7 @@ class UpsampleGenerator(ArticleGenerator):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(
             config,
-            nn.Linear(config.z_dim, 128 * 7 * 7),
+            nn.Linear(config.inputs, 128 * 7 * 7),
             nn.LeakyReLU(0.2),
             Reshape(128),
             batch_norm(128),
@@ -249,7 +273,7 @@ class UpsampleDiscriminator(ArticleDiscriminator):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__(
             config,
-            conv(config.channels, 32, 3),
+            conv(config.inputs, 32, 3),
             nn.LeakyReLU(0.2),
             nn.Dropout(0.25),
             conv(32, 64, 3),
@@ -273,7 +297,7 @@ class MnistGenerator(ArticleGenerator):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(
             config,
-            nn.Linear(config.z_dim, 7 * 7 * 128),
+            nn.Linear(config.inputs, 7 * 7 * 128),
             nn.ReLU(),
             Reshape(128),
             nn.Upsample(scale_factor=2),
@@ -295,7 +319,7 @@ class MnistDiscriminator(ArticleDiscriminator):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__(
             config,
-            conv(config.channels, 32, 5),
+            conv(config.inputs, 32, 5),
             nn.LeakyReLU(0.2),
             conv(32, 64, 5),
             nn.LeakyReLU(0.2),
@@ -315,7 +339,7 @@ class ColourGenerator(ArticleGenerator):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(
             config,
-            nn.Linear(config.z_dim, 7 * 7 * 128),
+            nn.Linear(config.inputs, 7 * 7 * 128),
             nn.LeakyReLU(0.2),
             Reshape(128),
             transposed_conv(128, 128, 4, stride=2),
@@ -333,7 +357,7 @@ class ColourDiscriminator(ArticleDiscriminator):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__(
             config,
-            conv(config.channels, 64, 4, stride=2),
+            conv(config.inputs, 64, 4, stride=2),
             nn.LeakyReLU(0.2),
             conv(64, 128, 4, stride=2),
             nn.LeakyReLU(0.2),

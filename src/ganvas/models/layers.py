@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-L = TypeVar("L", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+L = TypeVar("L", nn.Conv2d, nn.Linear, nn.Embedding)
 
 SLOPE = 0.2
 """Of every leaky ReLU here."""
@@ -19,7 +19,7 @@ ACTIVATED = math.sqrt(2 / (1 + SLOPE**2))
 def initialised(layer: L, gain: float = 1.0) -> L:
     """Draw a layer's weights from a normal of standard deviation gain / √fan_in (He et al. 2015); biases are 0."""
     nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
-    if layer.bias is not None:
+    if not isinstance(layer, nn.Embedding) and layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
 
@@ -28,32 +28,6 @@ def conv(inputs: int, outputs: int, kernel: int, gain: float = 1.0, groups: int 
     """Return an initialised convolution that keeps height and width."""
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=bias)
     return initialised(layer, gain)
-
-
-def to_pixels(inputs: int, outputs: int, patch: int) -> nn.Conv2d | nn.ConvTranspose2d:
-    """Return the convolution to an image `patch` times larger; it starts as bilinear upsampling, so no checkerboard."""
-    if patch == 1:
-        return conv(inputs, outputs, 3, gain=0.5)
-    layer = initialised(nn.ConvTranspose2d(inputs, outputs, 2 * patch, patch, patch // 2))
-    mix = torch.randn(inputs, outputs, 1, 1) * 0.5 / math.sqrt(inputs)
-    layer.weight.data = mix * tent(patch)
-    return layer
-
-
-def from_pixels(inputs: int, outputs: int, patch: int) -> nn.Conv2d:
-    """Return the convolution from an image `patch` times larger; it starts as bilinear downsampling."""
-    if patch == 1:
-        return conv(inputs, outputs, 1)
-    layer = initialised(nn.Conv2d(inputs, outputs, 2 * patch, patch, patch // 2))
-    mix = torch.randn(outputs, inputs, 1, 1) / math.sqrt(inputs)
-    layer.weight.data = mix * tent(patch) / patch**2
-    return layer
-
-
-def tent(patch: int) -> Tensor:
-    """Return the bilinear filter [2 * patch, 2 * patch]; shifted by `patch` and added up, it is 1 everywhere."""
-    line = 1 - ((torch.arange(2 * patch) + 0.5) / patch - 1).abs()
-    return line[:, None] * line
 
 
 class _Clamp(torch.autograd.Function):
@@ -79,6 +53,27 @@ def clamp(x: Tensor) -> Tensor:
     """
     clamped: Tensor = _Clamp.apply(x)  # type: ignore[no-untyped-call]
     return clamped
+
+
+class OfClass(nn.Embedding):
+    """A vector for each class; a mixture of classes has the mixture of their vectors."""
+
+    def forward(self, label: Tensor) -> Tensor:
+        """Map labels [N], or the weights of all classes [N, classes], to vectors [N, width]."""
+        return label @ self.weight if label.is_floating_point() else super().forward(label)
+
+
+def normalise(x: Tensor) -> Tensor:
+    """Divide the features [N, C, H, W] of each pixel by their root mean square (Karras et al. 2018, section 4.2).
+
+    Weights may grow then without the output doing so; higher learning rates do not make it collapse.
+    """
+    return x * torch.rsqrt(x.float().square().mean(1, keepdim=True) + 1e-8).to(x.dtype)
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample [N, C, H, W] to (height, width) bilinearly; to a smaller one only by less than half."""
+    return x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear")
 
 
 def activate(x: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ganvas.config import Config, Player
 from ganvas.pictures import Pixels
-from ganvas.sample import Model, render
+from ganvas.sample import Model, render, rows_of_classes
 
 Batch = dict[str, Tensor]
-"""Named tensors of N rows each: `image` [N, C, H, W] in [-1, 1], and what the task draws (`z`)."""
+"""Named tensors of N rows each: `image` [N, C, H, W] in [-1, 1], what the task draws (`z`), and `label` [N] if it is
+told the classes."""
 
 
 def _as_it_is(images: Tensor) -> Tensor:
@@ -73,6 +74,9 @@ class Task(ABC):
     def __init__(self, config: Config) -> None:
         """Build the networks."""
 
+    classes: int = 0
+    """Of which the networks are told; 0 for none."""
+
     @abstractmethod
     def draw(self, n: int, random: torch.Generator) -> Batch:
         """Draw the noise for n samples, on the CPU."""
@@ -84,10 +88,13 @@ class Task(ABC):
     def sample(self, networks: nn.ModuleDict, n: int) -> Pixels:
         """Draw a snapshot's pictures with the generator player's (averaged) networks, always of the same seeds.
 
+        Where there are classes, row after row is of one class each.
+
         Returns:
             uint8 [n, H, W, C]; 4 channels are premultiplied.
         """
-        return np.concatenate(list(render(Model(dict(networks.named_children())), seeds=range(n))))
+        model = Model(dict(networks.named_children()))
+        return np.concatenate(list(render(model, **rows_of_classes(model, n))))
 
     def extras(
         self, player: Player, batch: Batch, pairs: Mapping[str, Pair], scores: Mapping[str, Scores]

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ganvas.config import Config, Player
+from ganvas.config import CLASSES, Config, Player
 from ganvas.models import build_network
 from ganvas.tasks.base import Batch, Pair, Task
 
@@ -16,6 +16,7 @@ class Generate(Task):
     def __init__(self, config: Config) -> None:
         self.generator: Any = build_network(config.generator, "generator")
         self.discriminator = build_network(config.discriminator, "discriminator")
+        self.classes = int(config.generator.settings.get(CLASSES, 0))
         self.networks = {
             "generator": nn.ModuleDict({"generator": self.generator}),
             "discriminator": nn.ModuleDict({"discriminator": self.discriminator}),
@@ -26,5 +27,8 @@ class Generate(Task):
         return {"z": torch.randn(n, self.generator.config.z_dim, generator=random)}
 
     def pairs(self, player: Player, batch: Batch) -> dict[str, Pair]:
-        """Real images against generated ones, for either player."""
-        return {"image": Pair(self.discriminator, batch["image"], self.generator(batch["z"]))}
+        """Real images against generated ones, for either player; of the same class, where the networks are told it."""
+        if not self.classes:
+            return {"image": Pair(self.discriminator, batch["image"], self.generator(batch["z"]))}
+        fake = self.generator(batch["z"], batch["label"])
+        return {"image": Pair(self.discriminator, batch["image"], fake, condition=batch["label"])}

@@ -1,0 +1,1 @@
+"""Whether a GAN's pictures are of use: the honest protocol."""

@@ -1,0 +1,259 @@
+"""Whether a GAN's pictures make a classifier better: the protocol, from the data to the proof."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ganvas
+from ganvas import console
+from ganvas.augmentation import proof, trial
+from ganvas.augmentation.classifier import classify, fast_half, train
+from ganvas.augmentation.leaks import hashes, refuse_leak
+from ganvas.augmentation.proof import Proof
+from ganvas.augmentation.trial import Arm, Labels, Trial
+from ganvas.augmentation.verdict import Right
+from ganvas.data import Dataset, mirror_p
+from ganvas.errors import UserError
+from ganvas.files import tell_unreadable, tell_unwritable
+from ganvas.pictures import Pixels
+from ganvas.recipe import LIKELY
+
+RESULTS = "trainings.jsonl"
+POOL_SEED = 0
+"""Of the synthetic pictures."""
+
+Progress: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+class Source(Protocol):
+    """What synthetic pictures come from: one trained GAN."""
+
+    @property
+    def name(self) -> str:
+        """Short, and different for each."""
+
+    def draw(self, labels: Labels, seed: int) -> Pixels:
+        """Return one picture for each label, uint8 [n, H, W, C] of the data's shape; equal seeds, equal pictures."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The pictures that are trained on, and those that judge."""
+
+    train: Pixels
+    train_labels: Labels
+    test: Pixels
+    test_labels: Labels
+    fresh: NDArray[np.bool_]
+    """Which test pictures were never among the training pictures, so that no GAN can know them."""
+    classes: tuple[str, ...]
+    duplicates: int
+    """Training pictures left out, as they are test pictures too."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training."""
+
+    arm: Arm
+    source: int | None
+    seed: int
+    key: str
+    """Of all that its result depends on."""
+
+
+def prove(
+    dataset: Dataset,
+    sources: Sequence[Source],
+    rules: Trial | None = None,
+    *,
+    folder: Path | None = None,
+    device: str = "cpu",
+    progress: Progress = console.progress,
+) -> Proof:
+    """Train the same classifier with and without synthetic pictures, several times, and compare on the test part.
+
+    Args:
+        dataset: labelled pictures, of whose test part the GANs have seen nothing.
+        sources: GANs; several that differ in nothing but their seeds let the proof speak of their recipe.
+        rules: fixed beforehand; by default `Trial()`.
+        folder: where each training's result is kept as soon as it is there; the same call again goes on from it.
+        device: where the classifiers compute.
+        progress: shows how far it is, as `console.progress`.
+
+    Raises:
+        UserError: data or sources that nothing can be proved with, or a folder that cannot be written to.
+    """
+    rules = rules or Trial()
+    if not sources or len({source.name for source in sources}) < len(sources):
+        raise UserError("a proof needs at least one GAN, and a different name for each")
+    parts = split(dataset)
+    size = max(len(parts.classes), min(rules.pool, rules.each * len(parts.train)))
+    pools = {source.name: _draw(source, size, parts, progress) for source in sources}
+    mirror = mirror_p(parts.train, np.arange(len(parts.train))) > LIKELY
+    arms, shares = trial.arms(rules, trial.uneven(parts.train_labels)), trial.sweep(rules)
+    facts = _facts(parts, rules, mirror, device)
+    drawn = [hashes(pool).tobytes() for pool in pools.values()]
+    jobs = [
+        Job(arm, source, seed, _hash(facts, arm, content, seed))
+        for arm in (*arms, *shares)
+        for source, content in (enumerate(drawn) if arm.share else [(None, b"")])
+        for seed in range(rules.seeds)
+    ]
+    results = _train_all(jobs, parts, list(pools.values()), rules, mirror, folder, device, progress)
+    right = {
+        arm.name: np.stack([results[job.key] for job in jobs if job.arm == arm])
+        .reshape(-1, rules.seeds, len(parts.test)).astype(bool)
+        for arm in (*arms, *shares)
+    }  # fmt: skip
+    about = {
+        "name": dataset.name,
+        "digest": dataset.digest,
+        "duplicates": parts.duplicates,
+        "mirror": mirror,
+        "pool": size,
+        "sources": list(pools),
+        "version": ganvas.__version__,
+    }
+    return proof.conclude(arms, shares, right, parts.train_labels, parts.test_labels, parts.classes, rules, about)
+
+
+def split(dataset: Dataset) -> Parts:
+    """Return the training and test pictures, without those of train that are in test too, to the bit.
+
+    Raises:
+        UserError: nothing can be proved with them.
+    """
+    if dataset.labels is None or len(dataset.classes) < 2:
+        raise UserError("a proof needs labels of at least 2 classes: put the pictures into one folder for each class")
+    rows, held = dataset.rows["train"], dataset.rows["test"]
+    if not len(held):
+        raise UserError("a proof needs a test part, and these pictures have none: add more, or a folder named test")
+    test = np.asarray(dataset.images[held])
+    known, asked = hashes(dataset.images[rows]), hashes(test)
+    kept = ~np.isin(known, asked)
+    labels = dataset.labels[rows[kept]]
+    bare = [name for c, name in enumerate(dataset.classes) if not (labels == c).any()]
+    if bare:
+        raise UserError(f"class {bare[0]!r} has no training picture: add some, or leave it out")
+    duplicates = int((~kept).sum())
+    if duplicates:
+        console.say(f"left out {duplicates:,} of {len(rows):,} training pictures, which are test pictures too")
+    pictures = np.asarray(dataset.images[rows[kept]])
+    return Parts(pictures, labels, test, dataset.labels[held], ~np.isin(asked, known), dataset.classes, duplicates)
+
+
+def _draw(source: Source, size: int, parts: Parts, progress: Progress) -> Pixels:
+    """Return a GAN's pictures, whose labels go round the classes.
+
+    Raises:
+        UserError: they do not fit the data, or show the test part.
+    """
+    labels = _round(size, parts)
+    with progress(f"pictures of {source.name}", size) as advance:
+        images = source.draw(labels, POOL_SEED)
+        advance(size)
+    if images.dtype != np.uint8 or images.shape != (size, *parts.train.shape[1:]):
+        shape = "x".join(map(str, parts.train.shape[1:]))
+        raise UserError(f"{source.name} makes pictures of another shape than the data's {shape}")
+    test, labels = parts.test[parts.fresh], parts.test_labels[parts.fresh]
+    refuse_leak(source.name, images, parts.train, parts.train_labels, test, labels)
+    return images
+
+
+def _round(size: int, parts: Parts) -> Labels:
+    return np.arange(size) % len(parts.classes)
+
+
+def _facts(parts: Parts, rules: Trial, mirror: bool, device: str) -> str:
+    """Return a hash of what every training depends on."""
+    pixels = [part.tobytes() for part in (hashes(parts.train), hashes(parts.test))]
+    labels = [part.tobytes() for part in (parts.train_labels, parts.test_labels)]
+    way = (rules.updates, rules.batch, mirror, fast_half(device), len(parts.classes), ganvas.__version__)
+    return _hash(*pixels, *labels, way)
+
+
+def _hash(*parts: object) -> str:
+    content = hashlib.sha256()
+    for part in parts:
+        one = part if isinstance(part, bytes) else repr(part).encode()
+        content.update(hashlib.sha256(one).digest())
+    return content.hexdigest()[:32]
+
+
+def _train_all(
+    jobs: Sequence[Job],
+    parts: Parts,
+    pools: Sequence[Pixels],
+    rules: Trial,
+    mirror: bool,
+    folder: Path | None,
+    device: str,
+    progress: Progress,
+) -> dict[str, Right]:
+    """Do the trainings that are not done yet; return by key which test pictures [n] each told rightly."""
+    path = folder and folder / RESULTS
+    results = _recall(path, len(parts.test)) if path else {}
+    missing = [job for job in jobs if job.key not in results]
+    if len(missing) < len(jobs):
+        console.say(f"{len(jobs) - len(missing)} of {len(jobs)} trainings are done already")
+    images, loaded = parts.train, None
+    labels = np.concatenate([parts.train_labels, _round(len(pools[0]), parts)])
+    with progress("training classifiers, in updates", len(missing) * rules.updates) as advance:
+        for job in missing:
+            if job.source is not None and job.source != loaded:
+                images, loaded = np.concatenate([parts.train, pools[job.source]]), job.source
+            network = train(
+                images,
+                labels,
+                trial.order(job.arm, parts.train_labels, len(pools[0]), rules, job.seed),
+                len(parts.classes),
+                seed=job.seed,
+                classical=job.arm.classical,
+                mirror=mirror,
+                advance=advance,
+                device=device,
+            )
+            right: Right = classify(network, parts.test, device).argmax(1) == parts.test_labels
+            results[job.key] = right
+            if path:
+                _remember(path, job, right)
+    return results
+
+
+def _recall(path: Path, n: int) -> dict[str, Right]:
+    """Return what trainings were done, by key; a line that a kill cut short is none."""
+    results: dict[str, Right] = {}
+    with tell_unreadable(path):
+        lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+    for line in lines:
+        try:
+            found = json.loads(line)
+            bits = np.frombuffer(bytes.fromhex(found["right"]), np.uint8)
+            results[found["key"]] = np.unpackbits(bits, count=n).astype(bool)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return results
+
+
+def _remember(path: Path, job: Job, right: Right) -> None:
+    """Add a result to the file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    line: dict[str, object] = {"key": job.key, "arm": job.arm.name, "source": job.source, "seed": job.seed}
+    line |= {"accuracy": float(right.mean()), "right": np.packbits(right).tobytes().hex()}
+    with tell_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.read_bytes() if path.exists() else b""
+        gap = b"\n" if before and not before.endswith(b"\n") else b""  # a kill, or a full disk, cut a line short
+        with path.open("ab") as file:
+            file.write(gap + json.dumps(line).encode() + b"\n")

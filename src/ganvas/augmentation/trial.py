@@ -1,0 +1,128 @@
+"""What is fixed before anything is trained, and which pictures each update of each arm sees; torch-free."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganvas.data import balanced_rows_at, rows_at
+from ganvas.errors import UserError
+
+CLASSICAL = "real + classical"
+SEEDS = 5
+"""The fewest."""
+ADDED = ("real + GAN", "real + GAN + classical")
+"""The arms that add GAN pictures, without and with classical augmentation."""
+UNEVEN = 1.5
+"""Classes count as uneven where the largest has more than so many times the pictures of the smallest."""
+APART = 2**32
+"""Between the seeds of the real and of the synthetic pictures' order."""
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The rules, equal for every arm."""
+
+    seeds: int = SEEDS
+    """Classifiers trained for each arm; the n-th of every arm start from equal weights."""
+    updates: int = 1000
+    """Of each classifier."""
+    batch: int = 64
+    """Pictures an update, real and synthetic together."""
+    share: float = 0.5
+    """Of a batch that is synthetic in the arms with real and GAN pictures: the one that the verdict is about."""
+    shares: tuple[float, ...] = (0.25, 0.75)
+    """Others that are tried and shown, but not chosen from."""
+    pool: int = 10_000
+    """Synthetic pictures of a GAN at most, drawn once."""
+    each: int = 50
+    """Synthetic pictures for each training picture at most."""
+
+    def __post_init__(self) -> None:
+        """Check the rules.
+
+        Raises:
+            UserError: one that nothing could be proved by.
+        """
+        if self.seeds < SEEDS:
+            raise UserError(f"a proof needs at least {SEEDS} seeds, not {self.seeds}")
+        if self.updates < 10 or self.batch < 4:
+            raise UserError("a proof needs at least 10 updates of at least 4 pictures")
+        for share in (self.share, *self.shares):
+            if not 0 < round(share * self.batch) < self.batch:
+                raise UserError(f"a share of {share:g} leaves no real or no GAN picture in a batch of {self.batch}")
+        if self.pool < 1 or self.each < 1:
+            raise UserError("a proof needs at least 1 picture of each GAN")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train the classifier."""
+
+    name: str
+    about: str
+    share: float = 0.0
+    """Of the batch that is synthetic."""
+    classical: bool = False
+    even: bool = False
+    """Real pictures are drawn so that classes come equally often."""
+
+
+def arms(trial: Trial, uneven: bool) -> list[Arm]:
+    """Return the arms that the verdict compares."""
+    half = f"{trial.share:.0%}".replace("%", " %")
+    found = [
+        Arm("real", "the training pictures as they are"),
+        Arm(CLASSICAL, "shifted, zoomed and turned a little, each time anew", classical=True),
+        Arm("real + oversampling", "as real + classical, classes drawn equally often", classical=True, even=True),
+        Arm(ADDED[0], f"{half} of each batch from the GAN", trial.share),
+        Arm(ADDED[1], f"{half} of each batch from the GAN, all altered", trial.share, classical=True),
+        Arm("GAN only", "its accuracy is the classification accuracy score", 1.0),
+    ]
+    return [arm for arm in found if uneven or not arm.even]
+
+
+def sweep(trial: Trial) -> list[Arm]:
+    """Return the other shares, with classical augmentation."""
+    others = sorted(set(trial.shares) - {trial.share})
+    return [
+        Arm(f"{share:.0%} GAN".replace("%", " %"), "real + GAN + classical with another share", share, classical=True)
+        for share in others
+    ]
+
+
+def uneven(labels: Labels) -> bool:
+    """Tell whether some class has far more pictures than another."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return bool(counts.max() > UNEVEN * counts.min())
+
+
+def order(arm: Arm, labels: Labels, pool: int, trial: Trial, seed: int) -> NDArray[np.int64]:
+    """Return which pictures each update of an arm sees.
+
+    Args:
+        arm: which.
+        labels: [n] of the real training pictures.
+        pool: how many synthetic pictures there are; their rows follow those of the real ones.
+        trial: the rules.
+        seed: of the classifier.
+
+    Returns:
+        [updates, batch] row numbers.
+    """
+    fakes = round(arm.share * trial.batch)
+    reals = trial.batch - fakes
+    if arm.even:
+        real = balanced_rows_at(np.arange(len(labels)), labels, seed, 0, trial.updates * reals)
+        real = real.reshape(trial.updates, reals)
+    else:
+        real = shuffled(len(labels), trial.updates, reals, seed)
+    fake = shuffled(pool, trial.updates, fakes, APART + seed) if fakes else np.empty((trial.updates, 0), np.int64)
+    return np.concatenate([real, len(labels) + fake], 1)
+
+
+def shuffled(n: int, updates: int, batch: int, seed: int) -> NDArray[np.int64]:
+    """Return an order [updates, batch] in which each of n pictures comes equally often."""
+    return rows_at(np.arange(n), seed, 0, updates * batch).reshape(updates, batch)

@@ -1,0 +1,279 @@
+"""The command `augment`: write a labelled synthetic set, or prove whether such pictures help."""
+
+import dataclasses
+import hashlib
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ganvas
+from ganvas.augmentation.accept import Examiner, Tally, fill
+from ganvas.augmentation.prove import prove
+from ganvas.augmentation.store import Store, in_table
+from ganvas.augmentation.synthetic import Gan, classes_of, draw, seed_of
+from ganvas.augmentation.trial import Trial
+from ganvas.console import progress, say, table
+from ganvas.data import Dataset, load_dataset
+from ganvas.errors import UserError
+from ganvas.files import tell_unwritable
+from ganvas.options import AugmentOptions, DataOptions, takes
+from ganvas.presets import preset_size
+from ganvas.run import Run, open_run
+from ganvas.sample import Model, load, pick_device
+
+ASKED = ("per_class", "balance", "min_confidence", "no_copies", "seed", "updates")
+"""The options that make a set what it is."""
+FREE = ("seed", "name", "device", "threads", "precision", "snap")
+"""Options in which runs of one recipe may differ."""
+
+
+@takes(AugmentOptions)
+def augment(options: AugmentOptions) -> Path:
+    """Write a labelled set of a model's pictures; or, with `prove`, find out whether they help.
+
+    The set has the layout of the data: a folder for each class, or a dataset.json with the labels; and a
+    provenance.json. The same command again goes on with an unfinished set. A proof is proof.json and proof.html.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: a model without classes, data without labels or with others, options that contradict each other or
+            cannot be followed, too many pictures rejected, or a folder that cannot be written or holds something else.
+    """
+    rules = _check(options)
+    model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
+    classes_of(model)
+    draw(model, [(0, 0)], options.seed)  # one that is broken shows it here, before a long wait
+    assert model.path is not None
+    run = open_run(model.path.parent) if (model.path.parent / "config.json").is_file() else None
+    dataset = _open_data(options, model, run)
+    if options.prove:
+        return _prove(options, rules, model, run, dataset)
+    return _write(options, rules, model, dataset)
+
+
+def _check(options: AugmentOptions) -> Trial:
+    """Find what is wrong with the options by themselves; return the rules of training classifiers."""
+    given = {name: getattr(options, name) for name in ("seeds", "share", "updates")}
+    if not options.prove:
+        extra = [name for name in ("seeds", "share", "gan_seeds") if getattr(options, name) is not None]
+        if extra:
+            raise UserError(f"--{extra[0].replace('_', '-')} is for a proof; say --prove, too")
+        if not options.out:
+            raise UserError("say where the pictures go: --out and a folder")
+    elif options.per_class is not None or options.balance:
+        raise UserError("--per-class and --balance are for writing pictures; leave them out with --prove")
+    if options.per_class is not None and options.balance:
+        raise UserError("--per-class and --balance are two ways to say how many pictures; leave out one")
+    if options.per_class is not None and options.per_class < 1:
+        raise UserError(f"cannot draw {options.per_class} pictures; ask for at least 1")
+    if options.min_confidence is not None and not 0 < options.min_confidence < 1:
+        raise UserError(f"--min-confidence {options.min_confidence:g} is no probability between 0 and 1, as 0.9")
+    seed_of((0, 0), options.seed, 1)
+    return Trial(**{name: value for name, value in given.items() if value is not None})
+
+
+def _open_data(options: AugmentOptions, model: Model, run: Run | None) -> Dataset:
+    """Open the real pictures, in the shape of the model's, and see that they have its classes."""
+    data = _source(options, model)
+    ours: Any = model.generator.config
+    shape: dict[str, Any] = {"size": f"{ours.width}x{ours.height}", "channels": str(ours.channels)}
+    if run:
+        theirs = {"preset": "auto"} | run.plan.options
+        names = ("channels", "fit", "limit_per_class", "imbalance")
+        shape = {"size": theirs.get("size") or preset_size(theirs["preset"])}
+        shape |= {name: theirs[name] for name in names if name in theirs}
+    dataset = load_dataset(DataOptions(data, skip_bad=options.skip_bad, **shape))
+    if (dataset.width, dataset.height, dataset.channels) != (ours.width, ours.height, ours.channels):
+        raise UserError(f"{options.run} makes pictures of another shape than those of {data}")
+    if dataset.labels is None:
+        raise UserError(f"{data} has no labels; put the pictures into one folder for each class")
+    if dataset.classes != model.classes:
+        drawn, there = (", ".join(names[:5]) for names in (model.classes, dataset.classes))
+        raise UserError(f"{options.run} draws other classes ({drawn}) than there are in {data} ({there})")
+    return dataset
+
+
+def _source(options: AugmentOptions, model: Model) -> str:
+    """Return what is meant by the data."""
+    source = options.data or (model.about.get("data") or {}).get("source")
+    if not source:
+        raise UserError("say what the model was trained on: --data and the pictures")
+    return str(source)
+
+
+def _known(model: Model, dataset: Dataset) -> bool:
+    """Tell whether a model was trained on exactly this."""
+    return (model.about.get("data") or {}).get("digest") == dataset.digest
+
+
+def _examiner(options: AugmentOptions, rules: Trial, dataset: Dataset) -> Examiner | None:
+    if options.min_confidence is None and not options.no_copies:
+        return None
+    device = pick_device(options.device).type
+    return Examiner(dataset, options.min_confidence, not options.no_copies, rules, device)
+
+
+# ---------------------------------------------------------------------------------------------------- writing
+
+
+def _write(options: AugmentOptions, rules: Trial, model: Model, dataset: Dataset) -> Path:
+    if not _known(model, dataset):
+        say(f"note: {options.data or dataset.name} is not, or no longer, what {options.run} was trained on")
+    folder, source = Path(str(options.out)).expanduser(), Path(_source(options, model)).expanduser()
+    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+        raise UserError(
+            f"{folder} lies inside the data, which these pictures would become part of; choose another --out"
+        )
+    asked = {name: getattr(options, name) for name in ASKED}
+    facts = {"sha256": _sha256(model), "data": dataset.digest, "version": ganvas.__version__, "options": asked}
+    about = {"model": str(model.path), "name": dataset.name, "device": pick_device(options.device).type}
+    tally = Tally(_wanted(options, dataset))
+    store = Store(folder, dataset.classes, options.seed, in_table(dataset), facts, about, tally)
+    finished = store.open()
+    there = sum(map(tally.made, range(len(tally.wanted))))
+    if there:
+        say(f"{there:,} of {sum(tally.wanted):,} pictures are there already")
+    work = bool(tally.next())
+    examiner = _examiner(options, rules, dataset) if work else None
+    try:
+        with tell_unwritable(folder), progress("pictures", sum(tally.wanted)) as advance:
+            advance(there)
+            for candidate, image, fault in fill(tally, lambda some: draw(model, some, options.seed), examiner):
+                if fault:
+                    store.reject(candidate, fault)
+                else:
+                    store.save(candidate, image)
+                    advance(1)
+                tally.count(candidate, fault)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on")
+        raise
+    if work or not finished:
+        store.finish(**({"classifier_accuracy": examiner.accuracy} if examiner else {}))
+    _tell(store)
+    tally.check(dataset.classes)
+    say(f"next:  ganvas augment {shlex.quote(str(options.run))} --prove  finds out whether they help")
+    return folder
+
+
+def _wanted(options: AugmentOptions, dataset: Dataset) -> list[int]:
+    """Return how many pictures of each class are wanted; none of a class without training pictures."""
+    counts = dataset.counts("train")
+    if bare := [name for name, count in zip(dataset.classes, counts, strict=True) if not count]:
+        say(f"note: nothing is drawn of {', '.join(bare[:5])}, of which there are no training pictures")
+    if options.per_class is not None:
+        counts = np.where(counts, options.per_class, 0)
+    elif options.balance:
+        counts = np.where(counts, counts.max() - counts, 0)
+        if not counts.any():
+            raise UserError("all classes have equally many training pictures; say --per-class instead of --balance")
+    return [int(count) for count in counts]
+
+
+def _sha256(model: Model) -> str:
+    assert model.path is not None
+    with model.path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tell(store: Store) -> None:
+    tally, rows, notes = store.tally, dict[str, object](), dict[str, str]()
+    for label, name in enumerate(store.classes):
+        rows[name] = f"{tally.made(label):,}"
+        if tally.rejected[label]:
+            reasons = list(tally.rejected[label].values())
+            notes[name] = f"of {tally.tried[label]:,}; rejected: " + ", ".join(
+                f"{reasons.count(why):,} {why}" for why in sorted(set(reasons))
+            )
+    table(rows, notes)
+    made = sum(map(tally.made, range(len(tally.wanted))))
+    say(f"{made:,} pictures of {sum(map(bool, tally.wanted))} classes are in {store.folder}")
+
+
+# ---------------------------------------------------------------------------------------------------- proving
+
+
+def _prove(options: AugmentOptions, rules: Trial, model: Model, run: Run | None, dataset: Dataset) -> Path:
+    assert model.path is not None
+    others = _others(options, run) if options.gan_seeds is not None else []
+    paths = [Path(options.run).expanduser(), *others]
+    models = [model, *(load(p, weights=options.weights, device=options.device, trust=options.trust) for p in others)]
+    for path, one in zip(paths, models, strict=True):
+        if not _known(one, dataset):
+            raise UserError(
+                f"{path} was not trained on the training part of {options.data or dataset.name} as it is now, so it "
+                "may have seen its test part: nothing is proved so; train on this data, or name what it was trained on"
+            )
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    examiner = _examiner(options, rules, dataset)
+    if options.min_confidence is not None:
+        names = [f"{name}, confidence from {options.min_confidence:g}" for name in names]
+    if options.no_copies:
+        names = [f"{name}, no copies" for name in names]
+    gans = [Gan(one, name, examiner) for one, name in zip(models, names, strict=True)]
+    folder = Path(options.out).expanduser() if options.out else model.path.parent / "proof"
+    proof = prove(dataset, gans, rules, folder=folder, device=pick_device(options.device).type)
+    sums = {name: _sha256(one) for name, one in zip(names, models, strict=True)}
+    proof = dataclasses.replace(proof, about={**proof.about, "models": sums})
+    if init := run and run.plan.options.get("init"):
+        warning = f"The GAN's training started from {init}; if that has seen test pictures, nothing is proved."
+        proof = dataclasses.replace(proof, warnings=(*proof.warnings, warning))
+    proof.show()
+    proof.write(folder)
+    say(f"the page with the plot is {folder / 'proof.html'}")
+    return folder
+
+
+def _others(options: AugmentOptions, run: Run | None) -> list[Path]:
+    """Return the folders of the other runs of the recipe."""
+    if run is None:
+        raise UserError(f"--gan-seeds needs a run, and {options.run} is a model file; name the run's folder")
+    text = str(options.gan_seeds).strip()
+    if text.isdigit():
+        return _trained(run, int(text), options.skip_bad)
+    paths = [Path(part.strip()).expanduser() for part in text.split(",")]
+    seeds = [run.plan.config.seed]
+    for path in paths:
+        theirs = open_run(path).plan
+        seeds.append(theirs.config.seed)
+        differ = [name for name, value in run.plan.options.items() if theirs.options.get(name) != value]
+        if differ := ["--" + name.replace("_", "-") for name in differ if name not in FREE]:
+            raise UserError(f"{path} is of another recipe than {run.folder}: {', '.join(differ)} differ")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"the runs of --gan-seeds need different seeds, but have {', '.join(map(str, sorted(seeds)))}")
+    return paths
+
+
+def _trained(run: Run, count: int, skip_bad: bool) -> list[Path]:
+    """Return runs that differ from one in nothing but the seed, trained now if they are not there beside it."""
+    from ganvas import launch
+
+    if count < 2:
+        raise UserError(f"--gan-seeds {count} is no recipe; say at least 2")
+    if not run.finished or len(run.plan.legs) > 1:
+        how = "was extended, which others are not" if run.finished else "is not finished"
+        raise UserError(f"{run.folder} {how}; train the other runs yourself, and name them: --gan-seeds runs/1,runs/2")
+    plain = {name: value for name, value in run.plan.options.items() if name not in ("digest", "name", "seed")}
+    name, first = run.plan.options.get("name"), run.plan.config.seed
+    folders = []
+    for seed in range(first + 1, first + count):
+        say(f"the generator of seed {seed}:")
+        model = launch.train(
+            data=run.plan.data["source"],
+            out=str(run.folder.parent),
+            name=name and f"{name}-seed{seed}",
+            seed=seed,
+            skip_bad=skip_bad,
+            trust=True,
+            **plain,
+        )
+        assert model is not None
+        assert model.path is not None
+        folders.append(model.path.parent)
+    return folders

@@ -1,0 +1,294 @@
+"""The commands that draw with a trained model: `generate` and `interpolate`."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ganvas
+from ganvas import pictures
+from ganvas.config import parse_pair, parse_seeds
+from ganvas.console import progress, say
+from ganvas.errors import UserError
+from ganvas.files import atomic_file, made_folder, tell_unwritable
+from ganvas.options import GenerateOptions, InterpolateOptions, takes
+from ganvas.pictures import COMFORT, Pixels, grid_size, near_square, save_png, to_pil
+from ganvas.sample import Model, latent, load, render, sheet
+from ganvas.walks import walk
+
+SHOWN = 64
+"""Pictures in the overview, at most, unless it is asked for more."""
+LONGEST = 1_000_000
+"""Pictures of the longest walk, all its frames and cells together; their noise is held in memory."""
+
+# --------------------------------------------------------------------------------------------------- generate
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """Which pictures: class after class, or of a model without classes, or with them in turn, seed after seed."""
+
+    seeds: Sequence[int]
+    labels: Sequence[int]
+    """Of each the same seeds; none where classes take turns."""
+    classes: tuple[str, ...]
+    """The model's."""
+
+    def __len__(self) -> int:
+        return len(self.seeds) * max(1, len(self.labels))
+
+    def __iter__(self) -> Iterator[tuple[int, int | None]]:
+        """Yield the seed and the label of each picture; no label where the model has no classes."""
+        if self.labels:
+            return ((seed, label) for label in self.labels for seed in self.seeds)
+        return ((seed, seed % len(self.classes) if self.classes else None) for seed in self.seeds)
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """Yield what the manifest says of each picture."""
+        names = file_names(self.classes)
+        for seed, label in self:
+            name = f"seed{seed:06d}.png"
+            if label is None:
+                yield {"file": name, "seed": seed}
+            else:
+                yield {"file": f"{names[label]}-{name}", "seed": seed, "class": self.classes[label]}
+
+
+@takes(GenerateOptions)
+def generate(options: GenerateOptions) -> Path:
+    """Draw pictures into a folder: `seed000007.png` and so on, `grid.png` and `manifest.json`.
+
+    With classes, `daisy-seed000007.png`; the grid has a row for each class asked for, with one seed down a column.
+    Interrupted, it leaves whole pictures, and no manifest. Other files of the folder stay.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: any option that cannot be followed, or a folder that cannot be written.
+    """
+    seeds = _seeds(options)
+    model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
+    wanted = Wanted(seeds, _labels(options, model), model.classes)
+    columns, rows = _overview(options.grid, wanted)
+    config: Any = model.generator.config
+    grid_size(config.width, config.height, columns, rows)
+    assert model.path is not None
+    folder = Path(options.out).expanduser() if options.out else model.path.parent / "generated"
+    with model.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    facts = {"model": str(model.path), "sha256": digest, "version": ganvas.__version__}
+    with tell_unwritable(folder), progress("pictures", len(wanted)) as advance:
+        labels = (label for _, label in wanted if label is not None) if model.classes else None
+        seeds_of_all = (seed for seed, _ in wanted)
+        batches = render(model, seeds=seeds_of_all, labels=labels, truncation=options.truncation, progress=advance)
+        images = itertools.chain.from_iterable(batches)
+        first = next(images)  # before anything is touched: a model that is broken shows it here
+        with made_folder(folder):
+            # An older manifest would be a lie as soon as the first picture is replaced.
+            (folder / "manifest.json").unlink(missing_ok=True)
+            overview = _save(itertools.chain([first], images), wanted, folder, columns, rows)
+            save_png(pictures.grid(np.stack(overview), columns, rows), folder / "grid.png")
+            _write_manifest(folder / "manifest.json", {**facts, "options": dataclasses.asdict(options)}, wanted)
+    say(f"{len(wanted)} pictures and their grid.png are in {folder}{_scaled(options.truncation)}")
+    return folder
+
+
+def _seeds(options: GenerateOptions) -> Sequence[int]:
+    if options.per_class is not None and options.seeds is not None:
+        raise UserError("--seeds and --per-class are two ways to say which pictures; leave out one")
+    if options.seeds is not None:
+        return list(dict.fromkeys(parse_seeds(options.seeds)))
+    n = options.n if options.per_class is None else options.per_class
+    if n < 1:
+        raise UserError(f"cannot draw {n} pictures; ask for at least 1")
+    return range(n)
+
+
+def _labels(options: GenerateOptions, model: Model) -> Sequence[int]:
+    if options.class_name is not None:
+        return list(dict.fromkeys(named(model, options.class_name)))
+    if options.per_class is None:
+        return ()
+    if not model.classes:
+        raise UserError(f"{model.path} knows no classes; say --n instead of --per-class")
+    return range(len(model.classes))
+
+
+def named(model: Model, text: str) -> list[int]:
+    """Return the labels that `daisy` or `daisy,rose` names.
+
+    Raises:
+        UserError: the model has no such class, with the nearest right one.
+    """
+    return [model.label(name) for name in ([text] if text in model.classes else map(str.strip, text.split(",")))]
+
+
+def _overview(grid: str | None, wanted: Wanted) -> tuple[int, int]:
+    """Return the columns and rows of the grid that is asked for, or of one with room for the first pictures."""
+    if grid:
+        return parse_pair(grid, "grid", "columns x rows")
+    shown = min(SHOWN, len(wanted))
+    if len(wanted.labels) < 2:
+        return near_square(shown)
+    columns, rows = sheet(shown, len(wanted.labels))
+    return min(columns, len(wanted.seeds)), rows
+
+
+def _save(images: Iterable[Pixels], wanted: Wanted, folder: Path, columns: int, rows: int) -> list[Pixels]:
+    """Save all pictures, and return those of the overview; a class has as many as fill its row, where it can."""
+    overview: list[Pixels] = []
+    a_row = columns if len(wanted.labels) > 1 and columns <= len(wanted.seeds) else len(wanted.seeds)
+    for index, (entry, image) in enumerate(zip(wanted.entries(), images, strict=True)):
+        save_png(to_pil(image), folder / entry["file"])
+        if len(overview) < columns * rows and index % len(wanted.seeds) < a_row:
+            overview.append(image)
+    return overview
+
+
+def _write_manifest(path: Path, facts: dict[str, Any], wanted: Wanted) -> None:
+    with atomic_file(path) as file:  # line by line: a million entries would be much memory
+        file.write(json.dumps(facts, indent=1).removesuffix("\n}").encode() + b',\n "pictures": [')
+        for index, entry in enumerate(wanted.entries()):
+            file.write(f"{',' if index else ''}\n  {json.dumps(entry)}".encode())
+        file.write(b"\n ]\n}\n")
+
+
+def _scaled(truncation: float) -> str:
+    return "" if truncation == 1 else f"; their noise was scaled by the truncation {truncation:g}"
+
+
+def file_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return for each class a name that files and folders can have everywhere, and that no other class has.
+
+    As it is, if it can be. Else `_` stands for what a file name must not hold, and its number (from 0) follows where
+    it would be equal to another's, upper and lower case being one.
+    """
+    clean = [_clean(name) for name in classes]
+    names, taken = list(clean), set[str]()
+    for label in sorted(range(len(classes)), key=lambda label: clean[label] != classes[label]):
+        number = itertools.count(label)
+        while _folded(names[label]) in taken:
+            names[label] = f"{clean[label]}_{next(number)}"
+        taken.add(_folded(names[label]))
+    return tuple(names)
+
+
+def _clean(name: str) -> str:
+    name = "".join("_" if c in '<>:"/\\|?*' or not c.isprintable() else c for c in unicodedata.normalize("NFC", name))
+    name = name.encode()[:200].decode(errors="ignore")  # a file name has at most 255 bytes
+    name = re.sub(r"^\.|[. ]+$", "_", name) or "_"
+    reserved = re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name, re.IGNORECASE)  # by Windows
+    return f"_{name}" if reserved else name
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+# ------------------------------------------------------------------------------------------------ interpolate
+
+
+@takes(InterpolateOptions)
+def interpolate(options: InterpolateOptions) -> Path:
+    """Draw a smooth closed walk through the pictures of some seeds, as .gif, .mp4, or as a .png strip.
+
+    Where the model has classes, it also goes from class to class: those asked for, in turn, or else the seeds' own; a
+    single seed goes through all, with its noise held. With a grid, several walks go side by side: walk k, from 0,
+    passes through each seed + k * (largest seed - smallest seed + 1). A strip has a row for the way from each
+    picture to the next. Small pictures are enlarged.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: fewer than two different pictures to pass through, more than a million pictures, another ending,
+            any other option that cannot be followed, or a file that cannot be written.
+    """
+    path = Path(options.out).expanduser()
+    if options.frames < 1:
+        raise UserError(f"--frames {options.frames}: there is at least 1 from one picture to the next")
+    pictures.check_film(path, options.fps)
+    columns, rows = parse_pair(options.grid, "grid", "columns x rows")
+    seeds = parse_seeds(options.seeds)
+    model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
+    stops = _stops(seeds, options.class_name, model)
+    config: Any = model.generator.config
+    strip = path.suffix.lower() == ".png"
+    target = COMFORT if strip or columns * rows > 1 else 2 * COMFORT
+    scale = pictures.whole_factor(config.width, config.height, target)
+    size = grid_size(config.width, config.height, columns, rows, scale)
+    if strip:
+        grid_size(*size, options.frames, len(stops), 1)
+    total = options.frames * len(stops) * columns * rows
+    if total > LONGEST:
+        raise UserError(f"the walk would have {total:,} pictures, above {LONGEST:,}; ask for fewer --frames or seeds")
+    walks = [_shifted(stops, k, len(model.classes)) for k in range(columns * rows)]
+    z = _noise(walks, options.frames, config.z_dim)
+    labels = _mixtures(walks, options.frames, len(model.classes)) if model.classes else None
+    with tell_unwritable(path), progress("pictures", len(z)) as advance, made_folder(path.parent):
+        batches = render(model, z=z, labels=labels, truncation=options.truncation, progress=advance)
+        images = itertools.chain.from_iterable(batches)
+        cells = iter(lambda: list(itertools.islice(images, columns * rows)), [])
+        frames = (pictures.tile(np.stack(cell), columns, rows, scale) for cell in cells)
+        if strip:
+            save_png(pictures.grid(np.stack(list(frames)), options.frames, len(stops), 1), path)
+        elif path.suffix.lower() == ".gif":
+            pictures.save_gif(frames, path, options.fps)
+        else:
+            pictures.save_mp4(frames, path, options.fps)
+    say(f"the round walk through {len(stops)} pictures is in {path}{_scaled(options.truncation)}")
+    return path
+
+
+Stop = tuple[int, int | None]
+"""A seed, and the label asked for: None is the seed's own, or that of a model without classes."""
+
+
+def _stops(seeds: list[int], class_name: str | None, model: Model) -> list[Stop]:
+    labels: Sequence[int | None] = [None]
+    if class_name is not None:
+        labels = named(model, class_name)
+    elif model.classes and len(set(seeds)) == 1:
+        labels = range(len(model.classes))
+    n = max(len(seeds), len(labels))
+    stops = [(seeds[i % len(seeds)], labels[i % len(labels)]) for i in range(n)]
+    stops = [stop for stop, after in zip(stops, [*stops[1:], stops[0]], strict=True) if stop != after]
+    if len(stops) < 2:
+        what = "seeds or classes" if model.classes else "seeds"
+        raise UserError(f"a walk needs at least 2 different {what}; write seeds like 0-7 or 3,9,4")
+    return stops
+
+
+def _shifted(stops: list[Stop], k: int, classes: int) -> list[tuple[int, int]]:
+    """Return the seeds and labels that walk k passes through; labels are 0 without classes."""
+    seeds = [seed for seed, _ in stops]
+    offset = k * (max(seeds) - min(seeds) + 1)
+    return [(s + offset, (s + offset) % max(1, classes) if label is None else label) for s, label in stops]
+
+
+def _noise(walks: list[list[tuple[int, int]]], frames: int, z_dim: int) -> torch.Tensor:
+    """Return noise [frames * walks, z_dim], frame by frame."""
+    knots = (np.stack([latent(seed, z_dim).double().numpy() for seed, _ in stops]) for stops in walks)
+    return torch.from_numpy(np.stack([walk(k, frames) for k in knots], axis=1)).float().flatten(0, 1)
+
+
+def _mixtures(walks: list[list[tuple[int, int]]], frames: int, classes: int) -> Iterator[torch.Tensor]:
+    """Yield the weights [classes] of each picture, frame by frame; between two stops they go smoothly over."""
+    for stop, frame in itertools.product(range(len(walks[0])), range(frames)):
+        t = frame / frames
+        share = 3 * t**2 - 2 * t**3
+        for stops in walks:
+            here, after = stops[stop][1], stops[(stop + 1) % len(stops)][1]
+            weights = torch.zeros(classes, dtype=torch.float64)
+            weights[here] += 1 - share
+            weights[after] += share
+            yield weights.float()
