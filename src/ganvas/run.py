@@ -32,8 +32,9 @@ from ganvas.errors import UserError
 from ganvas.files import atomic_file, atomic_write, tell_unwritable
 from ganvas.modelfile import save_model
 from ganvas.models import describe_network
-from ganvas.options import TrainOptions
+from ganvas.options import DataOptions, TrainOptions
 from ganvas.pictures import grid, save_png
+from ganvas.presets import preset_size
 from ganvas.sample import sheet
 from ganvas.state import State
 
@@ -194,6 +195,14 @@ def identity(options: TrainOptions, digest: str) -> dict[str, Any]:
     """Return what two commands must have in common to mean the same run."""
     plain = {k: v for k, v in asdict(options).items() if k not in ELSEWHERE}
     return json.loads(json.dumps(plain)) | {"digest": digest}
+
+
+def data_options(run: Run, data: str, skip_bad: bool) -> DataOptions:
+    """Return the options that open `data` as the run opened its own."""
+    theirs = {"preset": "auto"} | run.plan.options
+    names = ("channels", "fit", "limit_per_class", "imbalance")
+    size = theirs.get("size") or preset_size(theirs["preset"])
+    return DataOptions(data, size=size, skip_bad=skip_bad, **{name: theirs[name] for name in names if name in theirs})
 
 
 def runs_in(out: Path) -> list[Run]:

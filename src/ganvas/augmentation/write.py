@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
 from ganvas.files import tell_unwritable
 from ganvas.options import AugmentOptions, DataOptions, takes
-from ganvas.presets import preset_size
-from ganvas.run import Run, open_run
+from ganvas.run import Run, data_options, open_run
 from ganvas.sample import Model, load, pick_device
 
 ASKED = ("per_class", "balance", "min_confidence", "no_copies", "seed", "updates")
@@ -80,13 +79,9 @@ def _open_data(options: AugmentOptions, model: Model, run: Run | None) -> Datase
     """Open the real pictures, in the shape of the model's, and see that they have its classes."""
     data = _source(options, model)
     ours: Any = model.generator.config
-    shape: dict[str, Any] = {"size": f"{ours.width}x{ours.height}", "channels": str(ours.channels)}
-    if run:
-        theirs = {"preset": "auto"} | run.plan.options
-        names = ("channels", "fit", "limit_per_class", "imbalance")
-        shape = {"size": theirs.get("size") or preset_size(theirs["preset"])}
-        shape |= {name: theirs[name] for name in names if name in theirs}
-    dataset = load_dataset(DataOptions(data, skip_bad=options.skip_bad, **shape))
+    size, channels = f"{ours.width}x{ours.height}", str(ours.channels)
+    plain = DataOptions(data, size=size, channels=cast(Any, channels), skip_bad=options.skip_bad)
+    dataset = load_dataset(data_options(run, data, options.skip_bad) if run else plain)
     if (dataset.width, dataset.height, dataset.channels) != (ours.width, ours.height, ours.channels):
         raise UserError(f"{options.run} makes pictures of another shape than those of {data}")
     if dataset.labels is None:

@@ -23,10 +23,9 @@ from ganvas.metrics.scores import Points
 from ganvas.models import build_network, describe_network
 from ganvas.options import DataOptions, EvaluateOptions, takes
 from ganvas.pictures import Pixels
-from ganvas.presets import preset_size
 from ganvas.report import Neighbours, neighbours, write_report
 from ganvas.report.measures import MEASURES
-from ganvas.run import Run, open_run
+from ganvas.run import Run, data_options, open_run
 from ganvas.sample import Model, load, pick_device, render
 
 FIRST = 1_000_000
@@ -201,16 +200,11 @@ def _open_data(options: EvaluateOptions, model: Model | None, run: Run | None) -
     data = options.data or (run and run.plan.data.get("source"))
     if not data:
         raise UserError("say what to compare with: --data and the pictures that the model was trained on")
-    shape: dict[str, Any] = {"size": options.size, "fit": options.fit or "crop"}
+    shape: dict[str, Any] = {"size": options.size, "fit": options.fit or "crop", "skip_bad": options.skip_bad}
     ours: Any = model and model.generator.config
-    if run:
-        theirs = {"channels": "auto", "fit": "crop", "preset": "auto"} | run.plan.options
-        size = theirs.get("size") or preset_size(theirs["preset"])
-        names = ("channels", "fit", "limit_per_class", "imbalance")
-        shape = {"size": size} | {name: theirs[name] for name in names if name in theirs}
-    elif model:
+    if model:
         shape |= {"size": f"{ours.width}x{ours.height}", "channels": str(ours.channels)}
-    dataset = load_dataset(DataOptions(data, skip_bad=options.skip_bad, **shape))
+    dataset = load_dataset(data_options(run, data, options.skip_bad) if run else DataOptions(data, **shape))
     if model is None:
         return dataset
     shapes = [(x.width, x.height, x.channels) for x in (ours, dataset)]
