@@ -279,7 +279,7 @@ def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOp
     quality.report(state, finished=True)
     say(f"finished after {duration(time.monotonic() - begin)}: look at {run.folder}/report.html")
     folder = shlex.quote(str(run.folder))
-    say(f"next:  ganvas generate {folder}")
+    say(f"next:  ganvas generate {folder}{' --per-class 8' if state.task.classes else ''}")
     say(f"       ganvas interpolate {folder} --out walk.gif")
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError, safe_open
 
+from ganvas.config import CLASSES
 from ganvas.pictures import COMFORT, GAP, Pixels, to_pil, whole_factor
 from ganvas.report.markup import Html, el, join, picture
 from ganvas.report.measures import digits_of, images_of, percent, value_of
@@ -112,7 +113,11 @@ def samples(run: Run, best: int | None) -> Html:
         shown += [("Generated, best", kept.format(images_of(i)), path) for i, path in snapshots if i == best]
     figures = [_figure(run, *what) for what in [*shown, ("Real", "from the training data", run.folder / "reals.png")]]
     there = [figure for figure in figures if figure is not None]
-    return el("div", *there, class_="pair") if there else el("p", "There are no pictures yet.")
+    if not there:
+        return el("p", "There are no pictures yet.")
+    classes = run.plan.data.get("classes", [])[: run.plan.config.generator.settings.get(CLASSES, 0)][:HERO]
+    rows = [el("p", f"Each row is of one class, from top to bottom: {', '.join(classes)}.")] if classes else []
+    return el("div", *rows, el("div", *there, class_="pair"))
 
 
 def _figure(run: Run, name: str, about: str, path: Path, across: int = HERO, class_: str | None = None) -> Html | None:
