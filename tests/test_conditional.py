@@ -101,10 +101,13 @@ def test_a_run_says_why_and_keeps_it(shades, tmp_path, capsys):
         assert fakes.size == reals.size
 
 
-def test_no_is_heeded(shades, tmp_path):
+def test_no_is_heeded(shades, tmp_path, capsys):
     model = ganvas.train(shades, out=tmp_path, budget="2steps", conditional="no", set=("generator.widths=(8,)",))
     assert model is not None
     assert model.classes == ()
+    (run,) = tmp_path.iterdir()
+    assert main(["evaluate", str(run), "--features", "random", "--classify"]) == 2
+    assert "--classify needs a model that draws classes" in capsys.readouterr().err
 
 
 def test_networks_that_know_no_classes_are_not_told_any(shades, tmp_path, capsys):

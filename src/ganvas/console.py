@@ -37,8 +37,9 @@ def table(rows: dict[str, object], notes: dict[str, str]) -> None:
 
     narrow = console.width < 120
     grid = Table.grid(padding=(0, 2))
-    for name, value in rows.items():
-        note = f"[dim]{escape(notes.get(name, ''))}[/dim]" if notes.get(name) else ""
+    for row, value in rows.items():
+        name = escape(printable(row))
+        note = f"[dim]{escape(notes.get(row, ''))}[/dim]" if notes.get(row) else ""
         if narrow:
             grid.add_row(f"  {name}", escape(str(value)))
             if note:

@@ -292,9 +292,10 @@ def begin_run(run: Run, state: State, dataset: Dataset, options: TrainOptions) -
     columns, lines = sheet(len(shown), classes)
     if classes and dataset.labels is not None:
         labels = dataset.labels[rows]
-        shown = np.concatenate([np.resize(rows[labels == k], columns) for k in range(lines) if k in labels])
+        shown = np.concatenate([np.resize(rows[labels == k] if k in labels else [-1], columns) for k in range(lines)])
+    pictures = dataset.images[shown] * (shown >= 0)[:, None, None, None]  # black, where a class has none
     with tell_unwritable(run.folder):
-        save_png(grid(dataset.images[shown], columns, lines), run.folder / "reals.png")
+        save_png(grid(pictures, columns, lines), run.folder / "reals.png")
     state.health.found += of_data(dataset.images, rows)
     for finding in state.health.found:
         say(f"note: {finding.message}")

@@ -195,7 +195,7 @@ def percent(share: float) -> str:
 
 def span(found: Interval) -> str:
     """Return a share with its interval, as 84.1 % (82.0 to 86.1)."""
-    return f"{percent(found.mean)} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return f"{percent(found.mean)} ({100 * max(0.0, found.low):.1f} to {100 * min(1.0, found.high):.1f})"
 
 
 def signed(gap: float) -> str:

@@ -45,8 +45,14 @@ def of_classes(judge: Judge, dataset: Dataset, fakes: Points, labels: Labels) ->
                 if judge.heldout is not None and np.count_nonzero(held == label) >= FEWEST:
                     rest = Points(judge.heldout.features[held == label])
                 found[name] = {"n": len(fake), "reference": len(real)}
-                found[name]["frechet"] = {"value": frechet(real, fake), "floor": rest and frechet(real, rest)}
-                found[name]["kernel"] = {"value": kernel(real, fake).value, "floor": rest and kernel(real, rest).value}
+                found[name]["frechet"] = {
+                    "value": frechet(real, fake),
+                    "floor": None if rest is None else frechet(real, rest),
+                }
+                found[name]["kernel"] = {
+                    "value": kernel(real, fake).value,
+                    "floor": None if rest is None else kernel(real, rest).value,
+                }
             advance(1)
     return found
 
@@ -83,7 +89,7 @@ def accuracy_score(dataset: Dataset, images: Pixels, labels: Labels, device: str
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the lines of a table of what `of_classes` found, worst class first."""
-    width = max(map(len, found), default=0)
+    width = max(map(len, ("class", *found)))
     lines = [f"{'class':{width}}{'frechet':>11}{'floor':>11}{'kernel':>11}{'floor':>11}{'n':>8}"]
     for name, one in sorted(found.items(), key=lambda item: -item[1]["kernel"]["value"]):
         values = (one[score][part] for score in ("frechet", "kernel") for part in ("value", "floor"))

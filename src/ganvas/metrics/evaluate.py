@@ -16,7 +16,7 @@ from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
 from ganvas.files import find_path, printable
 from ganvas.health import Health
-from ganvas.metrics.classes import accuracy_score, of_classes, table
+from ganvas.metrics.classes import FEWEST, accuracy_score, of_classes, table
 from ganvas.metrics.features import find_extractor
 from ganvas.metrics.judge import BATCH, Judge, Measured, log_metrics, record
 from ganvas.metrics.scores import Points
@@ -100,6 +100,10 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     dataset = _open_data(options, model, run)
     pictures = None if model else _open_pictures(options, path, dataset)
     extractor = find_extractor(options.features, weights=options.feature_weights, device=device.type, precision="fp32")
+    if options.classify and (model is None or not model.classes or model.classes != dataset.classes):
+        raise UserError("--classify needs a model that draws classes on demand, and data of the same classes")
+    if options.classify and not len(dataset.rows["test"]):
+        raise UserError(f"--classify needs test pictures, and {dataset.name} has too few to hold any out")
     judge = Judge(dataset, extractor, split=options.split, n=options.n, seed=options.seed)
     which: dict[str, Any] = {"step": None, "images": None, "weights": None}
     if model:
@@ -136,8 +140,8 @@ def _by_class(
 ) -> dict[str, Any]:
     """Return what can be said of the classes of a model that draws them on demand: `classes` and `accuracy`."""
     if labels is None:
-        if options.classify:
-            raise UserError("--classify needs a model that draws classes on demand, and data of the same classes")
+        if model.classes:
+            say("note: the data has not the classes of the model, so these take turns, and are not measured one by one")
         return {}
     found: dict[str, Any] = {"classes": of_classes(judge, dataset, fakes, labels)}
     if options.classify:
@@ -279,6 +283,8 @@ def _tell_classes(found: Mapping[str, Any]) -> None:
     """Print what was found class by class."""
     for line in table(found["classes"]) if found.get("classes") else ():
         say(line)
+    if "classes" in found:
+        say(f"Classes of fewer than {FEWEST} pictures, real or generated, are not in this table.")
     if score := found.get("accuracy"):
         say(
             f"classification accuracy score: a classifier that learned from {score['n']} generated pictures alone is "
