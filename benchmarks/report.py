@@ -70,13 +70,19 @@ def machine() -> dict[str, object]:
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
-            "cores": os.cpu_count(),
+            "cores": _cores(),
             "load": [round(load, 2) for load in os.getloadavg()],
             "threads": os.environ.get("OMP_NUM_THREADS", "all"),
         },
         "versions": {"python": platform.python_version(), **{package: version(package) for package in packages}},
         "commit": _commit(),
     }
+
+
+def _cores() -> str:
+    """Return how many cores there are, and how many of them may be used where that is fewer."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{os.cpu_count()}" if usable == os.cpu_count() else f"{usable} of {os.cpu_count()}"
 
 
 def _processor() -> str:

@@ -1,7 +1,6 @@
 """The commands that draw with a trained model: `generate` and `interpolate`."""
 
 import dataclasses
-import hashlib
 import itertools
 import json
 import re
@@ -21,7 +20,7 @@ from ganvas.errors import UserError
 from ganvas.files import atomic_file, made_folder, tell_unwritable
 from ganvas.options import GenerateOptions, InterpolateOptions, takes
 from ganvas.pictures import COMFORT, Pixels, grid_size, near_square, save_png, to_pil
-from ganvas.sample import Model, latent, load, render, sheet
+from ganvas.sample import Model, latent, load, render, sheet, turn
 from ganvas.walks import walk
 
 SHOWN = 64
@@ -49,7 +48,7 @@ class Wanted:
         """Yield the seed and the label of each picture; no label where the model has no classes."""
         if self.labels:
             return ((seed, label) for label in self.labels for seed in self.seeds)
-        return ((seed, seed % len(self.classes) if self.classes else None) for seed in self.seeds)
+        return ((seed, turn(seed, len(self.classes))) for seed in self.seeds)
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """Yield what the manifest says of each picture."""
@@ -83,9 +82,7 @@ def generate(options: GenerateOptions) -> Path:
     grid_size(config.width, config.height, columns, rows)
     assert model.path is not None
     folder = Path(options.out).expanduser() if options.out else model.path.parent / "generated"
-    with model.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    facts = {"model": str(model.path), "sha256": digest, "version": ganvas.__version__}
+    facts = {"model": str(model.path), "sha256": model.sha256, "version": ganvas.__version__}
     with tell_unwritable(folder), progress("pictures", len(wanted)) as advance:
         labels = (label for _, label in wanted if label is not None) if model.classes else None
         seeds_of_all = (seed for seed, _ in wanted)
@@ -272,7 +269,7 @@ def _shifted(stops: list[Stop], k: int, classes: int) -> list[tuple[int, int]]:
     """Return the seeds and labels that walk k passes through; labels are 0 without classes."""
     seeds = [seed for seed, _ in stops]
     offset = k * (max(seeds) - min(seeds) + 1)
-    return [(s + offset, (s + offset) % max(1, classes) if label is None else label) for s, label in stops]
+    return [(s + offset, (turn(s + offset, classes) or 0) if label is None else label) for s, label in stops]
 
 
 def _noise(walks: list[list[tuple[int, int]]], frames: int, z_dim: int) -> torch.Tensor:

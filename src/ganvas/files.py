@@ -10,6 +10,18 @@ from typing import IO
 from ganvas.errors import UserError
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file, which need not be there yet; one before it that was cut short ends there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with path.open("ab+") as file:
+        if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":  # by a kill, or a full disk
+            file.write(b"\n")
+        file.write(line.encode() + b"\n")
+
+
 @contextmanager
 def atomic_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     """Open a file that takes its name only when the block ends well.

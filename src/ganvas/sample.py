@@ -1,5 +1,6 @@
 """Pictures from a trained model. Everything that is drawn anywhere is drawn by `render`."""
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -47,6 +48,13 @@ class Model:
             case {"generator": nn.Module(config=object(z_dim=int())) as generator}:
                 return generator
         raise UserError(f"{self.path or 'this model'} has no generator that draws from noise")
+
+    @property
+    def sha256(self) -> str:
+        """Of its file."""
+        assert self.path is not None
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -188,9 +196,14 @@ def render(
         return place, (latent(place, z_dim) if noise is None else noise[place], *_told(label, count))
 
     places: Iterable[int] = range(len(z)) if z is not None else seeds if seeds is not None else ()
-    turns = ((place, place % count if count else None) for place in places)
+    turns = ((place, turn(place, count)) for place in places)
     pairs = turns if labels is None else zip(places, labels, strict=True)
     return _render(generator, itertools.starmap(row, pairs), truncation, progress)
+
+
+def turn(seed: int, classes: int) -> int | None:
+    """Return the class of a seed for which none is asked: they take turns; None where there are none."""
+    return seed % classes if classes else None
 
 
 def _told(label: int | torch.Tensor | None, count: int) -> tuple[torch.Tensor, ...]:

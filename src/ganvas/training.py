@@ -131,16 +131,15 @@ def drawn(state: State, real: Batch, purpose: str) -> Batch:
 def steer(state: State, dataset: Dataset) -> None:
     """Let the strength of augmentation follow how far the discriminator puts training pictures above held-out ones."""
 
-    def scores(part: str) -> tuple[Tensor, Tensor]:
+    def scores(part: str, *sides: str) -> list[Tensor]:
         batch = drawn(state, real_batch(dataset, state, part), "steer")
         with frozen_buffers(state.task.networks["discriminator"]), frozen_buffers(state.task.networks["generator"]):
             pairs = judged(state.task, "discriminator", batch, state.config, state.controller.strength).values()
-            real, fake = zip(*((pair.judge(pair.real), pair.judge(pair.fake)) for pair in pairs), strict=True)
-            return torch.cat(real), torch.cat(fake)
+            return [torch.cat([pair.judge(getattr(pair, side)) for pair in pairs]) for side in sides]
 
-    real, fake = scores("train")
+    real, fake = scores("train", "real", "fake")
     if len(dataset.rows["val"]) >= ENOUGH:
-        means = [float(logits.mean()) for logits in (real, scores("val")[0], fake)]
+        means = [float(logits.mean()) for logits in (real, scores("val", "real")[0], fake)]
         state.controller.update(means[0], means[1], means[2], STEER * state.config.batch)
     else:
         state.controller.update_by_accuracy(float((real > fake).float().mean()), STEER * state.config.batch)

@@ -1,39 +1,14 @@
 """What the page and the table say of a proof that is made up."""
 
 import json
-import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pages import Page
 
 from ganvas.augmentation.page import page
 from ganvas.augmentation.proof import Proof, conclude
 from ganvas.augmentation.trial import Trial, arms, sweep
-
-
-class Page(HTMLParser):
-    """Checks that all elements are closed, and gathers the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += re.sub(r"\s+", " ", data)
-
 
 LEVELS = {
     "real": 0.70,

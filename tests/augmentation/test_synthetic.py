@@ -72,6 +72,7 @@ def test_the_same_pictures_as_in_a_set_that_is_written(tmp_path, monkeypatch):
             assert np.array_equal(drawn.numpy().transpose(1, 2, 0), pixels.astype(np.float32) / np.float32(127.5) - 1)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where there are fewer cores than workers
 @pytest.mark.parametrize("workers", [0, 2])
 def test_in_a_loader_beside_real_pictures(made, workers):
     ordered = [image for image, _ in made]

@@ -8,13 +8,13 @@ import math
 import re
 import shlex
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tyro
+from pages import Page
 from PIL import Image
 from plans import make_plan
 from safetensors.numpy import save_file
@@ -32,34 +32,6 @@ class Finding:
     kind: str
     message: str
     images: int
-
-
-class Page(HTMLParser):
-    """Checks that all elements are closed, and gathers text, attributes and pictures."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += re.sub(r"\s+", " ", data)
-
-    def all(self, tag: str, class_: str | None = None) -> list[dict[str, str | None]]:
-        return [a for name, a in self.tags if name == tag and (class_ is None or a.get("class") == class_)]
 
 
 def make_run(folder: Path, channels: int = 1, size: int = 8, options: TrainOptions | None = None) -> Run:

@@ -29,7 +29,6 @@ def page(proof: Proof) -> str:
     compared = (proof.verdict.against, proof.verdict.ours)
     parts = {
         "title": el("title", f"{proof.about['name']}: does the GAN help? - ganvas"),
-        "style": Html(report.partition("<style>")[2].partition("</style>")[0].strip()),
         "head": _head(proof),
         "verdict": _verdict(proof),
         "warnings": _warnings(proof.warnings),
@@ -40,7 +39,8 @@ def page(proof: Proof) -> str:
         "rules": _rules(proof),
         "provenance": _provenance(proof),
     }
-    return Template(resources.files("ganvas.augmentation").joinpath("page.html").read_text("utf-8")).substitute(parts)
+    own = resources.files("ganvas.augmentation").joinpath("page.html").read_text("utf-8")
+    return Template(report.partition("</style>")[0] + own).substitute(parts)  # one head and one style for both pages
 
 
 def _count(n: int, what: str) -> str:

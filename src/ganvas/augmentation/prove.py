@@ -21,7 +21,7 @@ from ganvas.augmentation.trial import Arm, Labels, Trial
 from ganvas.augmentation.verdict import Right
 from ganvas.data import Dataset, mirror_p
 from ganvas.errors import UserError
-from ganvas.files import tell_unreadable, tell_unwritable
+from ganvas.files import append_line, tell_unreadable, tell_unwritable
 from ganvas.pictures import Pixels
 from ganvas.recipe import LIKELY
 
@@ -253,7 +253,4 @@ def _remember(path: Path, job: Job, right: Right) -> None:
     line |= {"accuracy": float(right.mean()), "right": np.packbits(right).tobytes().hex()}
     with tell_unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        before = path.read_bytes() if path.exists() else b""
-        gap = b"\n" if before and not before.endswith(b"\n") else b""  # a kill, or a full disk, cut a line short
-        with path.open("ab") as file:
-            file.write(gap + json.dumps(line).encode() + b"\n")
+        append_line(path, json.dumps(line))

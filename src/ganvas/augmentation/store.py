@@ -13,7 +13,15 @@ from ganvas.augmentation.synthetic import seed_of
 from ganvas.data import Dataset
 from ganvas.draw import file_names
 from ganvas.errors import UserError
-from ganvas.files import atomic_file, atomic_write, made_folder, printable, tell_unreadable, tell_unwritable
+from ganvas.files import (
+    append_line,
+    atomic_file,
+    atomic_write,
+    made_folder,
+    printable,
+    tell_unreadable,
+    tell_unwritable,
+)
 from ganvas.pictures import Pixels, save_png, to_pil
 
 PROVENANCE = "provenance.json"
@@ -95,9 +103,6 @@ class Store:
         path = self.folder / REJECTED
         with tell_unreadable(path):
             text = path.read_text("utf-8", "replace") if path.exists() else ""
-        if text and not text.endswith("\n"):  # a kill, or a full disk, cut a line short
-            with tell_unwritable(path), path.open("a") as file:
-                file.write("\n")
         for line in text.splitlines():
             try:
                 found = json.loads(line)
@@ -140,8 +145,7 @@ class Store:
         label, number = candidate
         seed = seed_of(candidate, self.seed, len(self.classes))
         line = {"class": self.classes[label], "label": label, "number": number, "seed": seed, "why": why}
-        with (self.folder / REJECTED).open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.folder / REJECTED, json.dumps(line))
 
     def finish(self, **more: Any) -> None:
         """Write the labels, if they stand in a file, and where all came from.

@@ -1,7 +1,6 @@
 """The command `augment`: write a labelled synthetic set, or prove whether such pictures help."""
 
 import dataclasses
-import hashlib
 import shlex
 from pathlib import Path
 from typing import Any, cast
@@ -124,7 +123,7 @@ def _write(options: AugmentOptions, rules: Trial, model: Model, dataset: Dataset
             f"{folder} lies inside the data, which these pictures would become part of; choose another --out"
         )
     asked = {name: getattr(options, name) for name in ASKED}
-    facts = {"sha256": _sha256(model), "data": dataset.digest, "version": ganvas.__version__, "options": asked}
+    facts = {"sha256": model.sha256, "data": dataset.digest, "version": ganvas.__version__, "options": asked}
     about = {"model": str(model.path), "name": dataset.name, "device": pick_device(options.device).type}
     tally = Tally(_wanted(options, dataset))
     store = Store(folder, dataset.classes, options.seed, in_table(dataset), facts, about, tally)
@@ -169,12 +168,6 @@ def _wanted(options: AugmentOptions, dataset: Dataset) -> list[int]:
     return [int(count) for count in counts]
 
 
-def _sha256(model: Model) -> str:
-    assert model.path is not None
-    with model.path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _tell(store: Store) -> None:
     tally, rows, notes = store.tally, dict[str, object](), dict[str, str]()
     for label, name in enumerate(store.classes):
@@ -214,7 +207,7 @@ def _prove(options: AugmentOptions, rules: Trial, model: Model, run: Run | None,
     gans = [Gan(one, name, examiner) for one, name in zip(models, names, strict=True)]
     folder = Path(options.out).expanduser() if options.out else model.path.parent / "proof"
     proof = prove(dataset, gans, rules, folder=folder, device=pick_device(options.device).type)
-    sums = {name: _sha256(one) for name, one in zip(names, models, strict=True)}
+    sums = {name: one.sha256 for name, one in zip(names, models, strict=True)}
     proof = dataclasses.replace(proof, about={**proof.about, "models": sums})
     if init := run and run.plan.options.get("init"):
         warning = f"The GAN's training started from {init}; if that has seen test pictures, nothing is proved."

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ganvas import console
 from ganvas.data import Dataset
 from ganvas.errors import UserError
-from ganvas.files import atomic_file, tell_unwritable
+from ganvas.files import append_line, atomic_file, tell_unwritable
 from ganvas.metrics.features import Extractor
 from ganvas.metrics.scores import Points, frechet, kernel, memorisation, neighbourhoods
 from ganvas.pictures import Pixels
@@ -262,7 +262,5 @@ def log_metrics(folder: Path, evaluation: Mapping[str, Any]) -> None:
         UserError: it cannot be written.
     """
     path = folder / "metrics.jsonl"
-    with tell_unwritable(path), path.open("ab+") as file:
-        if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":  # a kill, or a full disk, cut a line short
-            file.write(b"\n")
-        file.write(json.dumps(evaluation).encode() + b"\n")
+    with tell_unwritable(path):
+        append_line(path, json.dumps(evaluation))
