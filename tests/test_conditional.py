@@ -126,6 +126,16 @@ def test_a_model_without_classes_begins_a_run_without(shades, tmp_path):
     assert ganvas.load(tmp_path / "b").classes == ()
 
 
+def test_a_model_of_other_classes_begins_no_run(shades, tmp_path, capsys):
+    small = ("--budget", "2steps", *TINY)
+    assert main(["train", str(shades), "--out", str(tmp_path), "--name", "a", *small, "--conditional", "yes"]) == 0
+    init = ("--init", str(tmp_path / "a"), "--budget", "2steps", "--conditional", "no")
+    assert main(["train", str(shades), "--out", str(tmp_path), "--name", "b", *init]) == 2
+    assert "draws 2 classes, but would be told none" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="give labels"):
+        ganvas.load(tmp_path / "a").generator(torch.randn(1, 64))
+
+
 # ------------------------------------------------------------------------------------------------ what is told
 
 

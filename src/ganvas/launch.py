@@ -187,14 +187,14 @@ def settle(options: TrainOptions, budget: Budget, dataset: Dataset, device: torc
     shape = (dataset.width, dataset.height, dataset.channels)
     classes, reason = recipe.conditional(options.conditional, dataset.counts("train").tolist())
     facts = Facts(len(dataset.rows["train"]), *shape, budget, device.type, alike, classes)
-    config = settled(options, facts, dataset)
-    untold = [spec.network for spec in (config.generator, config.discriminator) if not told(spec, classes)]
-    if untold and options.conditional == "yes":
-        raise UserError(f"{untold[0]} cannot be told a class; leave out --conditional yes")
-    if untold:
+    config = settled(options, facts)
+    specs = [config.generator, config.discriminator]
+    if untold := [options.init or spec.network for spec in specs if not takes_classes(spec, classes)]:
         classes, reason = 0, f"{untold[0]} cannot be told a class"
+        if options.conditional == "yes":
+            raise UserError(f"{reason}; leave out --conditional yes")
         facts = dataclasses.replace(facts, classes=0)
-        config = settled(options, facts, dataset)
+        config = settled(options, facts)
     if reason:
         config = config.replace(why=config.why | {"generator.classes" if classes else "classes": reason})
     if options.features not in ("none", FEATURES):
@@ -205,17 +205,17 @@ def settle(options: TrainOptions, budget: Budget, dataset: Dataset, device: torc
     return complete(config, facts)
 
 
-def settled(options: TrainOptions, facts: Facts, dataset: Dataset) -> Config:
+def settled(options: TrainOptions, facts: Facts) -> Config:
     """Return the preset's config with the command's options over it, and with the networks of `--init`.
 
     Raises:
         UserError: as `settle`.
     """
     config = recipe.apply(options, find_preset(options.preset)(facts))
-    return initialised_from(options, config, dataset) if options.init else config
+    return initialised_from(options, config, facts) if options.init else config
 
 
-def told(spec: NetworkConfig, classes: int) -> bool:
+def takes_classes(spec: NetworkConfig, classes: int) -> bool:
     """Tell whether a network can be, and is, told so many classes; one of `--init` has as many as it has."""
     known = {field.name for field in dataclasses.fields(config_type(find_network(spec.network)))}
     return not classes or (CLASSES in known and spec.settings.get(CLASSES) == classes)
@@ -314,11 +314,12 @@ def extended(run: Run, extension: Budget, step: int) -> Run:
     return run
 
 
-def initialised_from(options: TrainOptions, config: Config, dataset: Dataset) -> Config:
+def initialised_from(options: TrainOptions, config: Config, facts: Facts) -> Config:
     """Return the config with the networks of the model that `--init` names.
 
     Raises:
-        UserError: there is no such model, its pictures have another shape than the data, or it asks for foreign code.
+        UserError: there is no such model, its pictures have another shape than the data, it draws another number of
+            classes, or it asks for foreign code.
     """
     init = Path(str(options.init)).expanduser()
     generator = load_networks(find_model(init), trust=options.trust)[0].get("generator")
@@ -326,10 +327,13 @@ def initialised_from(options: TrainOptions, config: Config, dataset: Dataset) ->
         raise UserError(f"{init} has no generator")
     spec = describe_network(generator)
     theirs = tuple(spec.settings.get(name) for name in ("width", "height", "channels"))
-    ours = (dataset.width, dataset.height, dataset.channels)
+    ours = (facts.width, facts.height, facts.channels)
     if theirs != ours:
         shapes = [f"{w}x{h} with {c} channels" for w, h, c in (theirs, ours)]
         raise UserError(f"{init} makes pictures of {shapes[0]}, but the data has {shapes[1]}")
+    known = spec.settings.get(CLASSES, 0)
+    if known not in (0, facts.classes):
+        raise UserError(f"{init} draws {known} classes, but would be told {facts.classes or 'none'}; leave out --init")
     discriminator = config.discriminator
     if (init / "config.json").is_file():
         discriminator = open_run(init).plan.config.discriminator

@@ -93,16 +93,16 @@ def test_a_table_becomes_a_table(pictures, tmp_path, out):
     (flat / "00000").mkdir(parents=True)
     for label, name in enumerate(("dark", "grey", "white")):
         for path in (pictures / name).iterdir():
-            labels.append([f"00000/{name}{path.name}", label])
+            labels.append([f"00000/{name}{path.name}", 3 * label])  # 1, 2, 4 and 5 are no classes
             shutil.copy(path, flat / labels[-1][0])
     (flat / "dataset.json").write_text(json.dumps({"labels": labels}))
     run, data = run_on(flat, tmp_path)
     augment(str(run), out=str(out), per_class=4)
     assert sum(path.suffix == ".png" for path in out.iterdir()) == 12
     made = ganvas.open_dataset(str(out))
-    assert made.classes == data.classes
+    assert made.classes == data.classes == ("0", "3", "6")
     for name, label in json.loads((out / "dataset.json").read_text())["labels"]:
-        assert brightness(out / name) == pytest.approx(-0.8 + 0.8 * label, abs=0.1)
+        assert brightness(out / name) == pytest.approx(-0.8 + 0.8 * label / 3, abs=0.1)
 
 
 def test_a_named_set_becomes_class_folders(tmp_path, out):

@@ -179,10 +179,14 @@ def test_copies_of_the_training_pictures_show(photos, tmp_path):
     assert found["memorisation"]["value"] == pytest.approx(expected, abs=0.1)
 
 
-def test_what_generate_drew_is_measured_without_its_overview(run, photos, tmp_path, capsys):
-    assert main(["generate", str(run), "--n", "6", "--out", str(tmp_path / "drawn")]) == 0
+def test_what_generate_drew_last_is_measured_without_its_overview(run, photos, tmp_path, capsys):
+    for n in ("9", "6"):
+        assert main(["generate", str(run), "--n", n, "--out", str(tmp_path / "drawn")]) == 0
     found = ganvas.evaluate(tmp_path / "drawn", data=str(photos), features=FEATURES[1])
     assert found["kernel"]["n"] == 6
+    assert "note: 3 pictures in" in capsys.readouterr().err
+    (tmp_path / "drawn" / "manifest.json").write_text('{"name": "an app"}')
+    assert ganvas.evaluate(tmp_path / "drawn", data=str(photos), features=FEATURES[1])["kernel"]["n"] == 10
 
 
 def test_pictures_of_another_size_are_made_equal_and_it_is_said(photos, paint, tmp_path, capsys):

@@ -158,7 +158,7 @@ class Store:
                 with atomic_file(self.folder / TABLE) as file:  # line by line: a million entries would be much memory
                     file.write(b'{"labels": [')
                     for index, candidate in enumerate(self.accepted()):
-                        entry = json.dumps([self.path(candidate).name, candidate[0]])
+                        entry = json.dumps([self.path(candidate).name, int(self.classes[candidate[0]])])
                         file.write(f"{',' if index else ''}\n  {entry}".encode())
                     file.write(b"\n]}\n")
             self._write(finished=True, **more)

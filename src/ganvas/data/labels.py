@@ -155,5 +155,7 @@ def _from_table(raw: bytes, names: Sequence[str]) -> tuple[NDArray[np.int64] | N
     bare = [name for name in names if name not in labels]
     if bare:
         raise UserError(f"dataset.json has no label for {len(bare)} of the pictures, the first {bare[0]!r}")
-    array = np.array([labels[name] for name in names], np.int64)
-    return array, tuple(str(label) for label in range(int(array.max()) + 1))
+    numbers, array = np.unique(
+        [labels[name] for name in names], return_inverse=True
+    )  # no gaps
+    return array.astype(np.int64), tuple(map(str, numbers.tolist()))

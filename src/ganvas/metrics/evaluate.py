@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,11 +234,22 @@ def _open_pictures(options: EvaluateOptions, path: Path, dataset: Dataset) -> It
     others = [name for name in fakes.summary.sizes if name != size]
     if others:
         say(f"note: {printable(path)} has pictures of other sizes, as {others[0]}; all were made {size}")
-    rows = np.arange(len(fakes))
-    if path.is_dir() and (path / "manifest.json").is_file():  # of `ganvas generate`
-        rows = np.array([row for row, name in enumerate(fakes.names) if name != "grid.png"])
-    rows = np.random.default_rng(options.seed).permutation(rows)
+    rows = np.random.default_rng(options.seed).permutation(_generated(path, fakes.names))
     return (fakes.images[rows[i : i + BATCH]] for i in range(0, len(rows), BATCH))
+
+
+def _generated(path: Path, names: Sequence[str]) -> list[int]:
+    """Return which pictures of a folder `ganvas generate` made there last; all, where it made none."""
+    try:
+        made = {entry["file"] for entry in json.loads((path / "manifest.json").read_bytes())["pictures"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # there is none, or one of something else
+        made = set()
+    rows = [row for row, name in enumerate(names) if name in made]
+    if not rows:
+        return list(range(len(names)))
+    if more := len(names) - len(rows) - ("grid.png" in names):
+        say(f"note: {more} pictures in {printable(path)} are not in its manifest.json, and do not count")
+    return rows
 
 
 def about(model: Model, run: Run | None) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class ArticleGenerator(nn.Module):
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Make pictures [N, C, 28, 28] in [-1, 1] of noise [N, z_dim], and labels [N] or class weights [N, classes]."""
-        if self.of_class is not None and label is not None:
+        if self.of_class is not None:
             z = torch.cat([z, self.of_class(label)], 1)
         images: Tensor = self.layers(z)
         return images

@@ -58,8 +58,14 @@ def clamp(x: Tensor) -> Tensor:
 class OfClass(nn.Embedding):
     """A vector for each class; a mixture of classes has the mixture of their vectors."""
 
-    def forward(self, label: Tensor) -> Tensor:
-        """Map labels [N], or the weights of all classes [N, classes], to vectors [N, width]."""
+    def forward(self, label: Tensor | None) -> Tensor:
+        """Map labels [N], or the weights of all classes [N, classes], to vectors [N, width].
+
+        Raises:
+            ValueError: no labels.
+        """
+        if label is None:
+            raise ValueError("this network knows classes: give labels [N] too")
         return label @ self.weight if label.is_floating_point() else super().forward(label)
 
 

@@ -43,8 +43,8 @@ class DiscriminatorConfig:
 
     def __post_init__(self) -> None:
         counts = (*self.widths, self.blocks, self.patch, self.fine)
-        if not self.widths or min(*counts, self.channels, self.width, self.height) < 1 or self.classes < 0:
-            raise UserError("widths, blocks, patch, fine, channels, width and height are all at least 1")
+        if not self.widths or min(*counts, self.channels, self.width, self.height, self.classes + 1) < 1:
+            raise UserError("widths, blocks, patch, fine, channels, width and height are all at least 1, and classes 0")
         # A file's header may ask for anything, and what follows takes time in proportion, or more.
         if max(*counts, self.classes) > 2**16 or len(self.widths) > 64:
             raise UserError(
@@ -94,7 +94,7 @@ class Generator(nn.Module):
         Returns:
             [N, channels, height, width] in [-1, 1].
         """
-        if self.of_class is not None and label is not None:
+        if self.of_class is not None:
             z = torch.cat([z, self.of_class(label)], 1)
         sizes = self.config.sizes()
         x = normalise(self.base(z))
@@ -140,7 +140,7 @@ class Discriminator(nn.Module):
             x = stage(x)
         x = (x * self.basis).sum((2, 3))
         logits: Tensor = self.to_logit(x).squeeze(1)
-        if self.of_class is not None and label is not None:
+        if self.of_class is not None:
             logits = logits + (self.of_class(label) * x).sum(1)
         return logits
 
