@@ -99,6 +99,9 @@ def test_a_run_says_why_and_keeps_it(shades, tmp_path, capsys):
     assert ganvas.load(run).classes == ("black", "white")
     with Image.open(run / "fakes-00000064.png") as fakes, Image.open(run / "reals.png") as reals:
         assert fakes.size == reals.size
+        brightness = np.asarray(reals.convert("L").resize((1, 6), Image.Resampling.BOX))[:, 0]
+    assert brightness[:3].max() < brightness[3:].min()  # three rows of each class
+    assert "3 rows are of one class, from top to bottom: black, white." in (run / "report.html").read_text()
 
 
 def test_no_is_heeded(shades, tmp_path, capsys):
@@ -198,7 +201,7 @@ def test_grids_have_a_row_for_each_class():
     assert sheet(64, 2) == (16, 2)
     assert sheet(64, 0) == (8, 8)
     model = Model({"generator": make_state(classes=3).task.networks["generator"]["generator"].eval()})
-    rows = rows_of_classes(model, 12)
+    rows = rows_of_classes(model, 12)  # three classes, of two rows each
     assert rows["seeds"] == [0, 1, 2, 3] * 3
     assert rows["labels"] == [0] * 4 + [1] * 4 + [2] * 4
     together = np.concatenate(list(render(model, **rows)))

@@ -282,6 +282,15 @@ def test_a_stall_is_told_once():
     assert judge(estimates(14, kernel=kernels(*np.linspace(1, 0.5, 14)))) == []
 
 
+def test_what_has_passed_is_wrong_no_more():
+    health = Health("relativistic")
+    series = estimates(12, spread=[0.5] * 4 + [0.1] * 4 + [0.5] * 4, kernel=kernels(*np.linspace(1, 0.4, 12)))
+    told = [health.of_snapshot(estimate) for estimate in series[:8]]
+    assert kinds(health.found) == kinds([finding for found in told for finding in found]) == [("collapse", "tell")]
+    assert [health.of_snapshot(estimate) for estimate in series[8:]] == [[]] * 4
+    assert health.found == []
+
+
 def test_the_state_is_json_and_goes_on_as_before():
     readings = [reading(i, g=50.0 if i % 20 > 14 else 1.0, d=0.001, accuracy=1.0) for i in range(60)]
     series = estimates(20, kernel=kernels(1, 0.8, *[0.8] * 18), spread=[0.5] * 10 + [0.1] * 10)

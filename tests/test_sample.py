@@ -273,7 +273,7 @@ def test_a_sheet_has_a_row_for_each_class():
     assert sheet(60, 3) == (16, 3)
     assert sheet(60, 200) == (3, 16)
     assert rows_of_classes(toy(), 5) == {"seeds": range(5)}
-    assert rows_of_classes(toy("a", "b"), 5) == {"seeds": [0, 1, 0, 1], "labels": [0, 0, 1, 1]}
+    assert rows_of_classes(toy("a", "b"), 12) == {"seeds": [0, 1, 2, 3, 4, 5] * 2, "labels": [0] * 6 + [1] * 6}
 
 
 # ---------------------------------------------------------------------------------------------------- loading

@@ -44,6 +44,8 @@ CHECKERED = 4.0
 flowers, tiles, sprites), the same with a checkerboard of 8 levels from 14 to 14,000."""
 STALLED = 0.5
 """Share of a run without a better estimate; shorter pauses are common, as the average lags behind."""
+PASSING = ("collapse", "checkerboard", "stalled")
+"""Kinds of findings that are taken back where a later snapshot does not show them."""
 SIGNIFICANT = 3.1
 """Standard errors: one in a thousand, as a run looks many times."""
 FEW = 100
@@ -170,7 +172,10 @@ class Health:
         self.estimates.append(estimate)
         if estimate.progress <= SETTLED or len(self.estimates) < 2:
             return []
-        return self._collapse() + self._checkered() + self._quality()
+        known = {finding.kind for finding in self.found}
+        self.found = [finding for finding in self.found if finding.kind not in PASSING]
+        found = self._collapse() + self._checkered() + self._quality()
+        return [finding for finding in found if finding.kind not in known]
 
     def _unsigned(self, figures: dict[str, Any]) -> dict[str, float]:
         """Return the figures that are never negative, whose sizes therefore mean something."""

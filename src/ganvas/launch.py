@@ -29,7 +29,7 @@ from ganvas.pictures import grid, save_png
 from ganvas.presets import find_preset, preset_size
 from ganvas.quality import SHORTEST, Quality, affordable
 from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_in
-from ganvas.sample import Model, load, pick_device, sheet
+from ganvas.sample import Model, class_rows, load, pick_device, sheet
 from ganvas.state import State
 from ganvas.training import loop
 from ganvas.warmup import GAMMA_IMAGES, GAMMA_SHARE, judging_time, measure, threads, try_gammas
@@ -287,15 +287,17 @@ def begin_run(run: Run, state: State, dataset: Dataset, options: TrainOptions) -
     """Write what a run has before its first step."""
     if options.init:
         start_from(Path(options.init).expanduser(), state, options.trust)
-    rows, classes = dataset.rows["train"], state.task.classes
-    shown = rows_at(rows, run.plan.config.seed, 0, min(SAMPLES, len(rows)))
-    columns, lines = sheet(len(shown), classes)
-    if classes and dataset.labels is not None:
-        labels = dataset.labels[rows]
-        shown = np.concatenate([np.resize(rows[labels == k] if k in labels else [-1], columns) for k in range(lines)])
+    rows, lines, seed = dataset.rows["train"], class_rows(state.task.classes), run.plan.config.seed
+    columns, down = sheet(min(SAMPLES, len(rows)), len(lines))
+    if lines and dataset.labels is not None:
+        labels, count = dataset.labels[rows], columns * lines.count(0)
+        known = [rows[labels == k] for k in dict.fromkeys(lines)]
+        shown = np.concatenate([rows_at(some, seed, 0, count) if len(some) else np.full(count, -1) for some in known])
+    else:
+        shown = rows_at(rows, seed, 0, min(SAMPLES, len(rows)))
     pictures = dataset.images[shown] * (shown >= 0)[:, None, None, None]  # black, where a class has none
     with tell_unwritable(run.folder):
-        save_png(grid(pictures, columns, lines), run.folder / "reals.png")
+        save_png(grid(pictures, columns, down), run.folder / "reals.png")
     state.health.found += of_data(dataset.images, rows)
     for finding in state.health.found:
         say(f"note: {finding.message}")

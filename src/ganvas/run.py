@@ -35,7 +35,7 @@ from ganvas.models import describe_network
 from ganvas.options import DataOptions, TrainOptions
 from ganvas.pictures import grid, save_png
 from ganvas.presets import preset_size
-from ganvas.sample import sheet
+from ganvas.sample import class_rows, sheet
 from ganvas.state import State
 
 ELSEWHERE = ("out", "resume", "new", "extend", "dry_run", "workers", "skip_bad", "data", "trust")
@@ -122,7 +122,8 @@ class Run:
         about = {"task": self.plan.config.task, "data": self.plan.data, "images": state.images}
         specs = {name: describe_network(network) for name, network in networks.items()}
         with tell_unwritable(self.folder):
-            save_png(grid(images, *sheet(SAMPLES, state.task.classes)), self.folder / f"fakes-{state.images:08d}.png")
+            size = sheet(SAMPLES, len(class_rows(state.task.classes)))
+            save_png(grid(images, *size), self.folder / f"fakes-{state.images:08d}.png")
             save_model(self.folder / "model.safetensors", networks, specs, **about)
 
     def forget_after(self, step: int) -> None:

@@ -22,6 +22,8 @@ from ganvas.pictures import Pixels, near_square, straight, to_uint8
 
 MOST_ROWS = 16
 """And columns, of a grid that shows a class in each row."""
+SHARED_ROWS = 6
+"""Of a run's grids, among which a few classes are shared out."""
 
 # ----------------------------------------------------------------------------------------------------- models
 
@@ -274,15 +276,22 @@ def sheet(n: int, classes: int) -> tuple[int, int]:
     return (min(MOST_ROWS, max(1, n // rows)), rows) if rows else near_square(n)
 
 
-def rows_of_classes(model: Model, n: int) -> dict[str, Any]:
-    """Return what `render` takes for at most n pictures, for a grid: a row for each of the first classes.
+def class_rows(classes: int) -> list[int]:
+    """Return which class each row of a run's grids is of: the first ones, or where there are few, some rows each."""
+    return [label for label in range(min(classes, MOST_ROWS)) for _ in range(max(1, SHARED_ROWS // classes))]
 
-    Down a column the seed is the same. Without classes, the first n seeds.
+
+def rows_of_classes(model: Model, n: int) -> dict[str, Any]:
+    """Return what `render` takes for about n pictures, for a run's grid: its rows as `class_rows` has them.
+
+    Every class has the same seeds. Without classes, the first n seeds.
     """
     if not model.classes:
         return {"seeds": range(n)}
-    columns, rows = sheet(n, len(model.classes))
-    return {"seeds": list(range(columns)) * rows, "labels": [row for row in range(rows) for _ in range(columns)]}
+    lines = class_rows(len(model.classes))
+    columns, rows = sheet(n, len(lines))
+    each = columns * lines.count(0)
+    return {"seeds": list(range(each)) * (rows * columns // each), "labels": np.repeat(lines, columns).tolist()}
 
 
 def _config(network: nn.Module) -> Any:

@@ -155,7 +155,5 @@ def _from_table(raw: bytes, names: Sequence[str]) -> tuple[NDArray[np.int64] | N
     bare = [name for name in names if name not in labels]
     if bare:
         raise UserError(f"dataset.json has no label for {len(bare)} of the pictures, the first {bare[0]!r}")
-    numbers, array = np.unique(
-        [labels[name] for name in names], return_inverse=True
-    )  # no gaps
+    numbers, array = np.unique([labels[name] for name in names], return_inverse=True)  # no gaps
     return array.astype(np.int64), tuple(map(str, numbers.tolist()))

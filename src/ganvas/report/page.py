@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
@@ -108,11 +109,19 @@ def _head(plan: Plan, stats: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def _warnings(plan: Plan, stats: Sequence[Mapping[str, Any]], findings: Sequence[Warned]) -> Html:
-    parts = [el("li", f"{found.message} ", el("small", f"after {images_of(found.images)}")) for found in findings]
+    parts = [
+        el("li", *_options_whole(found.message), " ", el("small", f"after {images_of(found.images)}"))
+        for found in findings
+    ]
     step = max((int(s) for line in stats if math.isfinite(s := number(line.get("step")))), default=0)
     if step < plan.steps:
         parts.append(el("li", f"This run is not finished: step {step:,} of {plan.steps:,}. The page shows it so far."))
     return el("ul", *parts, class_="warnings", aria_label="Warnings") if parts else Html()
+
+
+def _options_whole(text: str) -> list[Html | str]:
+    """Return a text in parts, such that no line ends within a `--name`."""
+    return [el("code", part) if part.startswith("--") else part for part in re.split(r"(--[a-z][a-z-]*)", text)]
 
 
 def _total(line: Mapping[str, Any], kind: str, mean: bool = False) -> float:

@@ -17,6 +17,7 @@ from ganvas.pictures import COMFORT, GAP, Pixels, to_pil, whole_factor
 from ganvas.report.markup import Html, el, join, picture
 from ganvas.report.measures import digits_of, images_of, percent, value_of
 from ganvas.run import Plan, Run
+from ganvas.sample import class_rows
 
 HERO, STEP = 6, 4
 """Pictures across (and down) in the large grids, and in those over time."""
@@ -115,8 +116,11 @@ def samples(run: Run, best: int | None) -> Html:
     there = [figure for figure in figures if figure is not None]
     if not there:
         return el("p", "There are no pictures yet.")
-    classes = run.plan.data.get("classes", [])[: run.plan.config.generator.settings.get(CLASSES, 0)][:HERO]
-    rows = [el("p", f"Each row is of one class, from top to bottom: {', '.join(classes)}.")] if classes else []
+    names, classes = run.plan.data.get("classes", []), run.plan.config.generator.settings.get(CLASSES, 0)
+    lines = class_rows(classes if classes <= len(names) else 0)[:HERO]
+    each = f"{lines.count(0)} rows are" if lines.count(0) > 1 else "Each row is"
+    listed = ", ".join(names[label] for label in dict.fromkeys(lines))
+    rows = [el("p", f"{each} of one class, from top to bottom: {listed}.")] if lines else []
     return el("div", *rows, el("div", *there, class_="pair"))
 
 
