@@ -42,11 +42,13 @@ bench: .venv/.test  ## measure all that is in docs/benchmarks.md; takes hours (D
 	$(VENV) benchmarks/quality.py "$(MNIST)"
 	$(VENV) benchmarks/quality.py "$(FASHION)"
 ifeq ($(and $(FLOWERS),$(EMOJI)),)
-	@echo "small data was not measured, for want of pictures: make bench FLOWERS=folder EMOJI=zip"
+	@echo "small data and proofs were not measured, for want of pictures: make bench FLOWERS=folder EMOJI=zip"
 else
+	$(VENV) benchmarks/proofs.py "$(MNIST)" "$(FLOWERS)"
 	$(VENV) benchmarks/small.py "$(FLOWERS)" "$(EMOJI)"
 endif
 	$(VENV) benchmarks/tables.py
+	$(VENV) benchmarks/tables.py --page docs/augmentation.md
 
 clean:  ## remove what was installed and cached here; runs/ and bench-results/ stay
 	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache dist

@@ -203,6 +203,15 @@ def render(
     return _render(generator, itertools.starmap(row, pairs), truncation, progress)
 
 
+def batch_of(generator: nn.Module) -> int:
+    """Return how many pictures `render` draws at once; a seed's row among them is its remainder by that."""
+    return 8 if _device(generator).type == "cpu" else 32
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(itertools.chain(network.parameters(), network.buffers())).device
+
+
 def turn(seed: int, classes: int) -> int | None:
     """Return the class of a seed for which none is asked: they take turns; None where there are none."""
     return seed % classes if classes else None
@@ -226,8 +235,7 @@ def _render(
     truncation: float,
     progress: Callable[[int], None] | None,
 ) -> Iterator[Pixels]:
-    device = next(itertools.chain(generator.parameters(), generator.buffers())).device
-    size = 8 if device.type == "cpu" else 32
+    device, size = _device(generator), batch_of(generator)
     held: dict[int, tuple[torch.Tensor, ...]] = {}
 
     def draw() -> Pixels:

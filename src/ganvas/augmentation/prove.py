@@ -96,7 +96,7 @@ def prove(
         raise UserError("a proof needs at least one GAN, and a different name for each")
     parts = split(dataset)
     size = max(len(parts.classes), min(rules.pool, rules.each * len(parts.train)))
-    pools = {source.name: _draw(source, size, parts, progress) for source in sources}
+    pools = {source.name: _draw(source, size, parts) for source in sources}
     mirror = mirror_p(parts.train, np.arange(len(parts.train))) > LIKELY
     arms, shares = trial.arms(rules, trial.uneven(parts.train_labels)), trial.sweep(rules)
     facts = _facts(parts, rules, mirror, device)
@@ -150,16 +150,14 @@ def split(dataset: Dataset) -> Parts:
     return Parts(pictures, labels, test, dataset.labels[held], ~np.isin(asked, known), dataset.classes, duplicates)
 
 
-def _draw(source: Source, size: int, parts: Parts, progress: Progress) -> Pixels:
+def _draw(source: Source, size: int, parts: Parts) -> Pixels:
     """Return a GAN's pictures, whose labels go round the classes.
 
     Raises:
         UserError: they do not fit the data, or show the test part.
     """
     labels = _round(size, parts)
-    with progress(f"pictures of {source.name}", size) as advance:
-        images = source.draw(labels, POOL_SEED)
-        advance(size)
+    images = source.draw(labels, POOL_SEED)
     if images.dtype != np.uint8 or images.shape != (size, *parts.train.shape[1:]):
         shape = "x".join(map(str, parts.train.shape[1:]))
         raise UserError(f"{source.name} makes pictures of another shape than the data's {shape}")

@@ -11,17 +11,15 @@ from torch import Tensor
 
 from ganvas.augmentation.accept import Candidate, Examiner, Tally, fill
 from ganvas.augmentation.trial import Labels
-from ganvas.console import say
+from ganvas.console import progress, say
 from ganvas.data.pixels import to_float
 from ganvas.errors import UserError
 from ganvas.options import Weights
 from ganvas.pictures import Pixels, straight
-from ganvas.sample import Model, load, render
+from ganvas.sample import Model, batch_of, load, render
 
 SPAN = 10**9
 """From the seeds of one set to those of the next."""
-ROWS = 8
-"""Of a batch of `render`, on the processor."""
 NEIGHBOURHOOD = 32
 """Pictures that are drawn when one of them is asked for."""
 KEPT = 2**28
@@ -69,7 +67,7 @@ def draw(model: Model, candidates: Sequence[Candidate], seed: int) -> Pixels:
         UserError: a seed that is not possible, or a model that is broken.
     """
     seeds = [seed_of(candidate, seed, len(model.classes)) for candidate in candidates]
-    order = _packed(seeds)
+    order = _packed(seeds, batch_of(model.generator))
     labels = [candidates[i][0] for i in order]
     images = np.concatenate(list(render(model, seeds=[seeds[i] for i in order], labels=labels)))
     found = np.empty_like(images)
@@ -77,11 +75,11 @@ def draw(model: Model, candidates: Sequence[Candidate], seed: int) -> Pixels:
     return found
 
 
-def _packed(seeds: Sequence[int]) -> list[int]:
+def _packed(seeds: Sequence[int], size: int) -> list[int]:
     """Return the places of seeds in an order that fills the batches of `render`, where each seed has its row."""
     turns, keys = Counter[int](), []
     for seed in seeds:
-        row = seed % ROWS
+        row = seed % size
         keys.append((turns[row], row))
         turns[row] += 1
     return sorted(range(len(seeds)), key=keys.__getitem__)
@@ -104,11 +102,13 @@ class Gan:
         places = [np.flatnonzero(labels == label) for label in range(len(tally.wanted))]
         config: Any = self.model.generator.config
         images = np.empty((len(labels), config.height, config.width, config.channels), np.uint8)
-        for candidate, image, fault in fill(tally, lambda some: draw(self.model, some, seed), self.examiner):
-            label = candidate[0]
-            if not fault:
-                images[places[label][tally.made(label)]] = image
-            tally.count(candidate, fault)
+        with progress(f"drawing pictures of {self.name}", len(labels)) as advance:
+            for candidate, image, fault in fill(tally, lambda some: draw(self.model, some, seed), self.examiner):
+                label = candidate[0]
+                if not fault:
+                    images[places[label][tally.made(label)]] = image
+                    advance(1)
+                tally.count(candidate, fault)
         rejected = sum(map(len, tally.rejected))
         if rejected:
             say(f"{rejected:,} of {sum(tally.tried):,} pictures of {self.name} were rejected")
