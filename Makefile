@@ -39,6 +39,7 @@ bench: .venv/.test  ## measure all that is in docs/benchmarks.md; takes hours (D
 	$(VENV) benchmarks/share.py "$(MNIST)"
 	$(VENV) benchmarks/throughput.py "$(MNIST)"
 	$(VENV) benchmarks/modes.py "$(MNIST)"
+	$(VENV) benchmarks/classes.py "$(MNIST)"
 	$(VENV) benchmarks/quality.py "$(MNIST)"
 	$(VENV) benchmarks/quality.py "$(FASHION)"
 ifeq ($(and $(FLOWERS),$(EMOJI)),)

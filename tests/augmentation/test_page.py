@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pages import Page
 
-from ganvas.augmentation.page import page
+from ganvas.augmentation.page import page, write_proof
 from ganvas.augmentation.proof import Proof, conclude
 from ganvas.augmentation.trial import Trial, arms, sweep
 
@@ -75,7 +75,7 @@ def test_several_gans_are_told():
 
 def test_a_single_test_picture_breaks_nothing(tmp_path):
     proof = made_up(n=1)
-    proof.write(tmp_path / "new")
+    write_proof(proof, tmp_path / "new")
     kept = json.loads((tmp_path / "new" / "proof.json").read_text())
     assert kept["verdict"]["word"] == "cannot tell"
     assert kept["verdict"]["difference"]["low"] is None

@@ -8,6 +8,7 @@ import pytest
 from pretenders import Pretender
 
 from ganvas.augmentation import classifier
+from ganvas.augmentation.page import write_proof
 from ganvas.augmentation.prove import RESULTS, _facts, prove, split
 from ganvas.augmentation.trial import Trial
 from ganvas.errors import UserError
@@ -41,7 +42,7 @@ def test_new_real_pictures_help(few, pretend, quick, out, capsys):
     told = capsys.readouterr().err
     assert "helps: The GAN's pictures help." in told
     assert "real + GAN + classical" in told
-    proof.write(out)
+    write_proof(proof, out)
     kept = json.loads((out / "proof.json").read_text())
     assert kept["verdict"]["difference"]["low"] > 0
     assert kept["about"]["pictures"]["3"] == {"train": 2, "test": sum(few(2).labels[few(2).rows["test"]] == 3)}

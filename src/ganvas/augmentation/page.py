@@ -1,12 +1,15 @@
 """proof.html: one page that says whether the GAN's pictures help, shows why, and tells how that was found out."""
 
+import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from string import Template
 
 from ganvas.augmentation.proof import Proof, Result
 from ganvas.augmentation.trial import ADDED, CLASSICAL
 from ganvas.augmentation.verdict import percent, points, signed, span
+from ganvas.files import atomic_write, tell_unwritable
 from ganvas.report.markup import LEFT, RIGHT, Axis, Html, el, join
 
 WIDE, ROW = 380, 40
@@ -19,6 +22,18 @@ HEADLINES = {
     "hurts": "No, it hurts.",
     "cannot tell": "This cannot tell.",
 }
+
+
+def write_proof(proof: Proof, folder: Path) -> None:
+    """Write proof.json and proof.html into a folder.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    with tell_unwritable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(folder / "proof.json", json.dumps(proof.as_dict(), indent=1).encode())
+        atomic_write(folder / "proof.html", page(proof).encode("utf-8", "replace"))
 
 
 def page(proof: Proof) -> str:

@@ -1,11 +1,9 @@
 """What a proof holds: every arm with its intervals, the verdict, and what must be known beside it."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,6 @@ from ganvas.augmentation.verdict import (
     warnings,
 )
 from ganvas.console import say, table
-from ganvas.files import atomic_write, tell_unwritable
 
 
 @dataclass(frozen=True)
@@ -70,19 +67,6 @@ class Proof:
         for warning in self.warnings:
             say(f"warning: {warning}")
         say(f"{self.verdict.word}: {self.verdict.sentence} {self.verdict.reach}")
-
-    def write(self, folder: Path) -> None:
-        """Write proof.json and proof.html into a folder.
-
-        Raises:
-            UserError: they cannot be written.
-        """
-        from ganvas.augmentation.page import page
-
-        with tell_unwritable(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            atomic_write(folder / "proof.json", json.dumps(self.as_dict(), indent=1).encode())
-            atomic_write(folder / "proof.html", page(self).encode("utf-8", "replace"))
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 import ganvas
 from ganvas.augmentation.accept import Examiner, Tally, fill
+from ganvas.augmentation.page import write_proof
 from ganvas.augmentation.prove import prove
 from ganvas.augmentation.store import Store, in_table
 from ganvas.augmentation.synthetic import Gan, classes_of, draw, seed_of
@@ -213,7 +214,7 @@ def _prove(options: AugmentOptions, rules: Trial, model: Model, run: Run | None,
         warning = f"The GAN's training started from {init}; if that has seen test pictures, nothing is proved."
         proof = dataclasses.replace(proof, warnings=(*proof.warnings, warning))
     proof.show()
-    proof.write(folder)
+    write_proof(proof, folder)
     say(f"the page with the plot is {folder / 'proof.html'}")
     return folder
 
