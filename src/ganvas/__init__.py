@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ganvas.augmentation.synthetic import SyntheticDataset
     from ganvas.augmentation.write import augment
-    from ganvas.data import Dataset, open_dataset
+    from ganvas.data import Dataset, Pairs, open_dataset, open_pairs
     from ganvas.errors import UserError
     from ganvas.launch import train
     from ganvas.metrics.evaluate import evaluate
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Dataset": "ganvas.data",
     "Model": "ganvas.sample",
+    "Pairs": "ganvas.data",
     "SyntheticDataset": "ganvas.augmentation.synthetic",
     "UserError": "ganvas.errors",
     "augment": "ganvas.augmentation.write",
     "evaluate": "ganvas.metrics.evaluate",
     "load": "ganvas.sample",
     "open_dataset": "ganvas.data",
+    "open_pairs": "ganvas.data",
     "render": "ganvas.sample",
     "train": "ganvas.launch",
 }
@@ -31,6 +33,7 @@ _HOMES = {
 __all__ = [
     "Dataset",
     "Model",
+    "Pairs",
     "SyntheticDataset",
     "UserError",
     "__version__",
@@ -38,6 +41,7 @@ __all__ = [
     "evaluate",
     "load",
     "open_dataset",
+    "open_pairs",
     "render",
     "train",
 ]

@@ -16,6 +16,7 @@ from ganvas.errors import UserError
 from ganvas.options import (
     AugmentOptions,
     CleanOptions,
+    EdgesOptions,
     EvaluateOptions,
     GenerateOptions,
     InterpolateOptions,
@@ -28,9 +29,13 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class DataCommand:
-    """Look at data, or empty the cache of decoded pictures."""
+    """Look at data, make pairs of it, or empty the cache of decoded pictures."""
 
-    verb: Annotated[ShowOptions, subcommand("show")] | Annotated[CleanOptions, subcommand("clean")]
+    verb: (
+        Annotated[ShowOptions, subcommand("show")]
+        | Annotated[EdgesOptions, subcommand("edges")]
+        | Annotated[CleanOptions, subcommand("clean")]
+    )
 
 
 Command = (
@@ -76,8 +81,11 @@ def run(options: Any) -> None:
         case ShowOptions():
             from ganvas import data
 
-            out = plain.pop("out")
-            data.show(data.open_dataset(**plain), out)
+            data.show_data(**plain)
+        case EdgesOptions():
+            from ganvas import data
+
+            data.edges(**plain)
         case CleanOptions():
             from ganvas import data
 

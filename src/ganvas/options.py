@@ -46,11 +46,47 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
-class ShowOptions(DataOptions):
+class _Two:
+    """A base of its own, so that the second path is the second argument."""
+
+    data: tyro.conf.Positional[str]
+    target: tyro.conf.Positional[str | None] = None
+    """The pictures of the other kind, where they are not in DATA too."""
+    task: Literal["generate", "paired", "unpaired"] = "generate"
+    """What they are for: to generate others like them, or to translate one kind into another."""
+    direction: Literal["AtoB", "BtoA"] = "AtoB"
+    """Which kind is to become the other."""
+
+
+@dataclass(frozen=True)
+class PairOptions(DataOptions, _Two):
+    """Which pictures of two kinds."""
+
+
+@dataclass(frozen=True)
+class ShowOptions(PairOptions):
     """Show what pictures there are, what is done to them, and what is skipped and why."""
 
     out: str = "contact-sheet.png"
     """Where the contact sheet goes."""
+
+
+@dataclass(frozen=True)
+class EdgesOptions:
+    """Make pairs of photographs: their edges on the left, themselves on the right."""
+
+    photos: tyro.conf.Positional[str]
+    """A folder or zip of pictures, MNIST-style idx files, or digits, mnist, fashion-mnist, cifar10."""
+    out: tyro.conf.Positional[str]
+    """The folder for the pairs; a new or an empty one."""
+    size: str | None = None
+    """64, or 96x64 (width x height), of each half; by default derived from the data."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """What happens to pictures of another shape."""
+    skip_bad: bool = False
+    """Go on without the unreadable files, however many they are."""
+    workers: int = 0
+    """Threads that decode pictures; 0 takes one a core."""
 
 
 @dataclass(frozen=True)

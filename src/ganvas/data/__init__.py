@@ -1,19 +1,26 @@
-"""Pictures from folders, zips, idx files and named sets, in one uint8 cache on disk."""
+"""Pictures from folders, zips, idx files and named sets, in one uint8 cache on disk; and pairs of them."""
 
 from ganvas.data.cache import clean_cache
 from ganvas.data.dataset import Dataset, load_dataset, open_dataset
+from ganvas.data.edges import edges
+from ganvas.data.pairs import Pairs, load_pairs, open_pairs
 from ganvas.data.sampler import balanced_rows_at, rows_at
-from ganvas.data.sheet import contact_sheet, show
+from ganvas.data.sheet import contact_sheet, show, show_data
 from ganvas.data.symmetry import mirror_p
 
 __all__ = [
     "Dataset",
+    "Pairs",
     "balanced_rows_at",
     "clean_cache",
     "contact_sheet",
+    "edges",
     "load_dataset",
+    "load_pairs",
     "mirror_p",
     "open_dataset",
+    "open_pairs",
     "rows_at",
     "show",
+    "show_data",
 ]

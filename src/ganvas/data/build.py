@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ganvas.config import parse_pair
 from ganvas.console import progress
-from ganvas.data.decode import Decoded, area_lost, decode, open_picture, to_channels
+from ganvas.data.decode import NO_HALVES, Decoded, area_lost, decode, size_of, to_channels
 from ganvas.data.labels import TRAIN, cut
 from ganvas.data.sources import Listing
 from ganvas.errors import UserError, nearest
@@ -61,11 +61,18 @@ class Summary:
 
 
 def judge(count: int, bad: dict[str, str], total: int, skip: bool) -> None:
-    """Stop where no file can be read, or, unless they are to be skipped, over 1 % cannot.
+    """Stop where no file can be read, or, unless they are to be skipped, over 1 % cannot, or one has no halves.
 
     Raises:
         UserError: names the first ones.
     """
+    whole = [f"{name!r} ({reason})" for name, reason in sorted(bad.items()) if NO_HALVES in reason]
+    if whole and not skip:
+        least = "at least " if len(bad) < count else ""
+        raise UserError(
+            f"{least}{len(whole)} of {total} pictures cannot be halved into pairs, the first {whole[0]}: widths must "
+            "be even and not below heights; mend or remove them, or go on with --skip-bad"
+        )
     if not count or (count < total and (skip or count <= BAD_SHARE * total)):
         return
     first = ", ".join(f"{name!r} ({reason})" for name, reason in sorted(bad.items())[:3])
@@ -146,8 +153,7 @@ def _measure(listing: Listing, bad: dict[str, str], pool: ThreadPoolExecutor) ->
         return dict.fromkeys(range(count), (width, height))
 
     def size(row: int) -> tuple[int, int]:
-        with open_picture(listing.read(row)) as image:
-            return image.size
+        return size_of(listing.read(row))
 
     blocks = _results(listing, range(len(listing.names)), size, "measuring pictures", 1024, bad, pool)
     return {row: result for block in blocks for row, result in block}
@@ -304,13 +310,15 @@ def _write_facts(
     sizes: dict[int, tuple[int, int]],
 ) -> None:
     names = [listing.names[row] for row in rows]
-    parts, notes = cut(names, listing.parts[rows])
+    keys = names if listing.keys is None else [listing.keys[row] for row in rows]
+    parts, notes = cut(keys, listing.parts[rows])
     if not (parts == TRAIN).any():
         raise UserError("no readable picture is left to train on")
     np.save(folder / "parts.npy", parts)
     if listing.labels is not None:
         np.save(folder / "labels.npy", listing.labels[rows])
     (folder / "names.json").write_text(json.dumps(names))
+    np.save(folder / "sizes.npy", np.array([sizes[row] for row in rows], np.int32))
     common = Counter(sizes[row] for row in rows).most_common(8)
     shorter = sorted(min(sizes[row]) for row in rows)
     summary = Summary(

@@ -1,6 +1,6 @@
 """Prepared pictures on disk: made once, found by content and options, bounded in size.
 
-    sets/<key>/         images.npy [N, H, W, C] uint8, labels.npy, parts.npy, names.json, meta.json
+    sets/<key>/         images.npy [N, H, W, C] uint8, labels.npy, parts.npy, sizes.npy, names.json, meta.json
     sets/<key>.tmp/     one being made, under the lock of its key
     index.json          stamp of a source -> hash of its content
     named/<set>/        files of named sets, which are not evicted

@@ -1,6 +1,7 @@
 """Equal pictures in the cache, opened at once if they are there already."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from ganvas.options import DataOptions, takes
 if TYPE_CHECKING:
     import torch
 
-_FORMAT = 1  # of the cache; another number makes all sets anew
+_FORMAT = 2  # of the cache; another number makes all sets anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +89,19 @@ def load_dataset(options: DataOptions) -> Dataset:
         UserError: as there.
     """
     recipe, fewer = build.recipe(options), limits.parse(options)
-    source = _find(str(options.data))
-    content = cache.recall(source.stamp)
-    if content is None:
-        content = source.listing().content()
-        cache.remember(source.stamp, content)
+    dataset = load_source(find_source(str(options.data)), recipe, options)
+    return dataset if fewer is None else limits.limit(dataset, fewer)
+
+
+def load_source(source: sources.Source, recipe: build.Recipe, options: DataOptions, tell: bool = True) -> Dataset:
+    """Open the pictures of a source, preparing them the first time and, if asked, saying then how many were skipped.
+
+    Of the options only `skip_bad` and `workers` count.
+
+    Raises:
+        UserError: as `build.build` and `build.judge`.
+    """
+    content = content_of(source.stamp, lambda: source.listing().content())
     key = sources.hash_of(_FORMAT, content, asdict(recipe))
     dataset = _load(source, key)
     if dataset is None:
@@ -101,16 +110,29 @@ def load_dataset(options: DataOptions) -> Dataset:
             lambda: _load(source, key),
             lambda folder: build.build(source.listing(), recipe, options.skip_bad, options.workers, folder),
         )
-        if dataset.summary.unreadable:
+        if tell and dataset.summary.unreadable:
             say(f"skipped {dataset.summary.unreadable} unreadable of {dataset.summary.files} pictures")
     # A cached set may have been made with other patience.
     summary = dataset.summary
     build.judge(summary.unreadable, summary.bad, summary.files, options.skip_bad)
-    return dataset if fewer is None else limits.limit(dataset, fewer)
+    return dataset
 
 
-def _find(data: str) -> sources.Source:
-    """Recognise DATA; a path that exists wins over the set of that name."""
+def content_of(stamp: str, content: Callable[[], str]) -> str:
+    """Return the content hash of what has this stamp, as remembered or by asking for it."""
+    known = cache.recall(stamp)
+    if known is None:
+        known = content()
+        cache.remember(stamp, known)
+    return known
+
+
+def find_source(data: str) -> sources.Source:
+    """Recognise DATA; a path that exists wins over the set of that name.
+
+    Raises:
+        UserError: there is nothing of that name, or nothing usable in it.
+    """
     path = Path(data).expanduser()
     if data and find_path(path) is not None:
         return sources.at(path)

@@ -6,11 +6,12 @@ Rules: an EXIF orientation is applied, of an animation the first frame counts, c
 
 import io
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 # Only these parsers see the files, whatever the ending says: the others (EPS, for one) start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -18,7 +19,19 @@ ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", 
 OPAQUE = 250  # alpha above this counts as opaque
 COLOURLESS = 16  # a spread of R, G, B up to this counts as grey: JPEG's chroma is never quite neutral
 
-Raw = bytes | NDArray[np.uint8]
+NO_HALVES = "is not two pictures side by side"  # the reason, after the size, by which such are known
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+@dataclass(frozen=True)
+class Half:
+    """One of two pictures that lie side by side in a file."""
+
+    file: bytes
+    right: bool
+
+
+Raw = bytes | NDArray[np.uint8] | Half
 
 
 class Decoded(NamedTuple):
@@ -33,13 +46,32 @@ class Decoded(NamedTuple):
 def open_picture(raw: Raw) -> Image.Image:
     """Open a file's bytes, of which only the header is read yet, or wrap an array [H, W] or [H, W, 3].
 
+    Of a half, it is the whole file.
+
     Raises:
         Image.DecompressionBombError: more pixels than Pillow's limit.
         Exception: whatever Pillow raises for what it cannot read.
     """
+    if isinstance(raw, Half):
+        raw = raw.file
     if isinstance(raw, bytes):
         return Image.open(io.BytesIO(raw), formats=FORMATS)
     return Image.fromarray(raw)
+
+
+def size_of(raw: Raw) -> tuple[int, int]:
+    """Return the width and height of a picture as it stands upright, mostly from its header alone.
+
+    Raises:
+        Exception: as `open_picture`; or it is a half of what is none.
+    """
+    with open_picture(raw) as image:
+        width, height = image.size
+        # Pillow decodes a whole PNG to look for EXIF behind its pixels.
+        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+        if exif.get(ExifTags.Base.Orientation) in _TURNED:
+            width, height = height, width
+    return (_half(width, height), height) if isinstance(raw, Half) else (width, height)
 
 
 def decode(raw: Raw, width: int, height: int, fit: str) -> Decoded:
@@ -49,10 +81,14 @@ def decode(raw: Raw, width: int, height: int, fit: str) -> Decoded:
         Exception: as `open_picture`.
     """
     image = open_picture(raw)
-    longer = 2 * max(width, height)
-    image.draft(None, (longer, longer))  # JPEG can decode at half, a quarter or an eighth of its size
-    image = _plain(ImageOps.exif_transpose(image))
-    image = _resized(image, width, height, fit)
+    if not isinstance(raw, Half):  # whose border must stay between two pixels
+        longer = 2 * max(width, height)
+        image.draft(None, (longer, longer))  # JPEG can decode at half, a quarter or an eighth of its size
+    image = ImageOps.exif_transpose(image)
+    if isinstance(raw, Half):
+        half = _half(*image.size)
+        image = image.crop((half * raw.right, 0, half * (1 + raw.right), image.height))
+    image = _resized(_plain(image), width, height, fit)
     array = np.asarray(image)
     inner = np.full((image.height, image.width, 4), 255, np.uint8)
     if image.mode == "RGBa":
@@ -88,6 +124,13 @@ def area_lost(width: int, height: int, target: tuple[int, int]) -> float:
     """Return the share (0..1) of a picture's area that cropping to the target's aspect cuts off."""
     ratio = (width * target[1]) / (height * target[0])
     return 1 - min(ratio, 1 / ratio)
+
+
+def _half(width: int, height: int) -> int:
+    """Return the width of each of two pictures side by side."""
+    if width % 2 or width < height:
+        raise ValueError(f"{width}x{height} {NO_HALVES}")
+    return width // 2
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ from ganvas.errors import UserError
 PARTS = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
 FEWEST = 20  # with fewer pictures, nothing is held out
-_FOLDERS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
+FOLDERS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
 _MOST = 65536  # classes
 
 
@@ -48,13 +48,13 @@ def arrange(paths: Sequence[str], tables: Collection[str], read: Callable[[str],
     base = _base(paths, tables)
     names = [path[len(base) :] for path in paths]
     folders = {name.split("/", 1)[0].lower() for name in names if "/" in name}
-    split = "train" in folders and len(folders & _FOLDERS.keys()) > 1
+    split = "train" in folders and len(folders & FOLDERS.keys()) > 1
     if split:
-        kept = [name for name in names if "/" in name and name.split("/", 1)[0].lower() in _FOLDERS]
-        held = {_FOLDERS[name.split("/", 1)[0].lower()] for name in kept}
+        kept = [name for name in names if "/" in name and name.split("/", 1)[0].lower() in FOLDERS]
+        held = {FOLDERS[name.split("/", 1)[0].lower()] for name in kept}
         # A single held-out folder is for reports only; what steers the run is then cut from train.
         alone = VAL not in held or TEST not in held
-        found = (_FOLDERS[name.split("/", 1)[0].lower()] for name in kept)
+        found = (FOLDERS[name.split("/", 1)[0].lower()] for name in kept)
         parts = np.array([TEST if alone and part != TRAIN else part for part in found], np.int8)
     else:
         kept, parts = names, np.zeros(len(names), np.int8)

@@ -11,37 +11,49 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ganvas.data.dataset import Dataset
+from ganvas.data.dataset import Dataset, load_dataset
+from ganvas.data.pairs import Pairs, load_pairs
 from ganvas.errors import UserError
 from ganvas.files import atomic_file, printable
-from ganvas.pictures import grid
+from ganvas.options import ShowOptions, takes
+from ganvas.pictures import COMFORT, GAP, grid, tile, to_pil, whole_factor
 
 
-def show(dataset: Dataset, out: str | Path | None = None) -> Path:
+@takes(ShowOptions)
+def show_data(options: ShowOptions) -> Path:
+    """Open pictures, of two kinds where a second path or the task says so, and `show` them.
+
+    Raises:
+        UserError: as `open_dataset`, `open_pairs` and `show`.
+    """
+    two = options.target is not None or options.task != "generate"
+    return show(load_pairs(options) if two else load_dataset(options), options.out)
+
+
+def show(data: Dataset | Pairs, out: str | Path | None = None) -> Path:
     """Print what was found, and write a contact sheet; by default `<name>-sheet.png` in the current folder.
 
     Raises:
         UserError: the sheet cannot be written.
     """
-    path = Path(out or f"{dataset.name}-sheet.png").expanduser()
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, value in _lines(dataset):
-        table.add_row(label, Text(printable(value)) if isinstance(value, str) else value)
+    path = Path(out or f"{data.name}-sheet.png").expanduser()
     console = Console(highlight=False)
-    console.print(table)
+    console.print(_table(data))
+    notes = [("note", note) for note in data.notes] if isinstance(data, Pairs) else []
+    kinds = (data.source, data.target) if isinstance(data, Pairs) else (data,)
     try:
         kind = Image.registered_extensions().get(path.suffix.lower())
         if kind not in Image.SAVE:
             raise ValueError("the name must end like a picture's, as .png")
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path, sync=False) as file:
-            contact_sheet(dataset).save(file, format=kind)
+            sheet = pairs_sheet(data) if isinstance(data, Pairs) else contact_sheet(data)
+            sheet.save(file, format=kind)
     except (OSError, ValueError) as error:
         raise UserError(f"the contact sheet cannot be written to {path} ({error})") from error
-    for label, place in (("prepared in", dataset.folder), ("contact sheet", path)):
-        console.print(f"[bold]{label}[/bold]", Text(str(place)), soft_wrap=True)
+    folders = [("prepared in", kind.folder) for kind in kinds]
+    for label, value in (*notes, *folders, ("contact sheet", path)):
+        console.print(f"[bold]{label}[/bold]", Text(printable(value)), soft_wrap=True)
     return path
 
 
@@ -55,12 +67,60 @@ def contact_sheet(dataset: Dataset, count: int = 64) -> Image.Image:
     return grid(dataset.images[rows], across)
 
 
+def pairs_sheet(pairs: Pairs, count: int = 64) -> Image.Image:
+    """Return up to `count` training pictures: partners side by side, else sources on the left and targets on the right.
+
+    Enlarged by whole pixels; transparent where pictures are.
+    """
+    kinds = (pairs.source, pairs.target)
+    channels = max(kind.channels for kind in kinds)
+    n = min(count // 2, *(len(kind.rows["train"]) for kind in kinds))
+    left, right = (_with_channels(kind.images[_spread(kind, n)], channels) for kind in kinds)
+    width, height = pairs.target.width, pairs.target.height
+    scale = whole_factor(width, height, COMFORT)
+    columns = int(np.ceil(np.sqrt(n * height / (2 * width))))
+    if pairs.paired:
+        return grid(np.concatenate([left, right], axis=2), columns, scale=scale)
+    halves = [tile(half, columns, scale=scale) for half in (left, right)]
+    between = np.full((len(halves[0]), 4 * GAP, channels), 0 if channels == 4 else 255, np.uint8)
+    return to_pil(np.concatenate([halves[0], between, halves[1]], axis=1))
+
+
+def _with_channels(images: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Give images [N, H, W, C] more channels: grey in each colour, and opaque."""
+    if images.shape[-1] == 1 < channels:
+        images = images.repeat(3, axis=-1)
+    missing = channels - images.shape[-1]
+    return np.pad(images, ((0, 0), (0, 0), (0, 0), (0, missing)), constant_values=255)
+
+
 def _spread(dataset: Dataset, count: int) -> NDArray[np.int64]:
     """Choose training rows evenly, in the order of their classes."""
     rows = dataset.rows["train"]
     if dataset.labels is not None:
         rows = rows[np.argsort(dataset.labels[rows], kind="stable")]
     return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]
+
+
+def _table(data: Dataset | Pairs) -> Table:
+    """Return what was found, with a column for each kind of pictures."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    kinds = {"source": data.source, "target": data.target} if isinstance(data, Pairs) else {"": data}
+    columns: list[dict[str, RenderableType]] = []
+    for kind in kinds.values():
+        table.add_column(overflow="fold")
+        columns.append({})
+        for label, value in _lines(kind):
+            if isinstance(data, Pairs) and label == "classes":
+                continue  # which they are without
+            before = f"{columns[-1][label]}; " if label in columns[-1] else ""
+            columns[-1][label] = Text(printable(f"{before}{value}")) if isinstance(value, str) else value
+    if len(kinds) > 1:
+        table.add_row("", *(Text(kind, "bold") for kind in kinds))
+    for label in dict.fromkeys(label for column in columns for label in column):
+        table.add_row(label, *(column.get(label, "") for column in columns))
+    return table
 
 
 def _lines(dataset: Dataset) -> Iterator[tuple[str, RenderableType]]:

@@ -45,6 +45,10 @@ class Listing:
     skipped: dict[str, int] = field(default_factory=dict)
     """Files that are not pictures, counted by ending."""
     notes: tuple[str, ...] = ()
+    base: str = ""
+    """The folders that were stripped from the front of the names, as `photos/`."""
+    keys: tuple[str, ...] | None = None
+    """[N] what is cut by, where that is not the names."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,7 @@ def _tree_listing(tree: Tree, read: Callable[[int], Raw], content: Callable[[], 
         classes=tree.classes,
         skipped=dict(skipped),
         notes=tuple(tree.notes),
+        base=tree.base,
     )
 
 
