@@ -1,8 +1,9 @@
 """Pictures from folders, zips, idx files and named sets, in one uint8 cache on disk; and pairs of them."""
 
 from ganvas.data.cache import clean_cache
-from ganvas.data.dataset import Dataset, load_dataset, open_dataset
+from ganvas.data.dataset import Dataset
 from ganvas.data.edges import edges
+from ganvas.data.opening import load_dataset, open_dataset
 from ganvas.data.pairs import Pairs, load_pairs, open_pairs
 from ganvas.data.sampler import balanced_rows_at, rows_at
 from ganvas.data.sheet import contact_sheet, show, show_data

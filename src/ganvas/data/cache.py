@@ -89,6 +89,15 @@ def remember(stamp: str, content: str) -> None:
             file.write(json.dumps(dict(list(index.items())[-_STAMPS:])).encode())
 
 
+def content_of(stamp: str, content: Callable[[], str]) -> str:
+    """Return the content hash of what has this stamp, as remembered or by asking for it."""
+    known = recall(stamp)
+    if known is None:
+        known = content()
+        remember(stamp, known)
+    return known
+
+
 def clean_cache() -> int:
     """Remove all prepared pictures and return how many bytes that freed; files of named sets stay.
 

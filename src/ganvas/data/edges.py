@@ -10,8 +10,9 @@ from PIL import Image
 
 from ganvas.console import progress, say
 from ganvas.data import build
-from ganvas.data.dataset import Dataset, find_source, load_source
+from ganvas.data.dataset import Dataset
 from ganvas.data.decode import to_channels
+from ganvas.data.opening import find_source, load_source
 from ganvas.data.sources import Source, hidden
 from ganvas.errors import UserError
 from ganvas.files import find_path, made_folder, printable, tell_unwritable

@@ -2,18 +2,15 @@
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ganvas.data.dataset import Dataset
 from ganvas.data.labels import fraction
 from ganvas.data.sources import hash_of
 from ganvas.errors import UserError, nearest
 from ganvas.options import DataOptions
-
-if TYPE_CHECKING:
-    from ganvas.data.dataset import Dataset
 
 _NAMED = re.compile(r"(.+?)=(\d{1,9})(?:,|$)", re.DOTALL)  # the names may have commas
 _LISTED = 12  # classes in the words
@@ -54,7 +51,7 @@ def parse(options: DataOptions) -> Limits | None:
     return limits
 
 
-def limit(dataset: "Dataset", limits: Limits) -> "Dataset":
+def limit(dataset: Dataset, limits: Limits) -> Dataset:
     """Return the same pictures with fewer rows: the limits first, then the long tail of what they leave.
 
     They are about train. The rows of val go down in proportion, class by class (rounded up), for what is scarce are
@@ -110,7 +107,7 @@ def _tail(counts: NDArray[np.int64], imbalance: float) -> NDArray[np.int64]:
     return keep
 
 
-def _first(dataset: "Dataset", part: str, keep: NDArray[np.int64]) -> NDArray[np.int64]:
+def _first(dataset: Dataset, part: str, keep: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows of a part that are the first `keep` [K] of their class, in the order of their names' hashes."""
     assert dataset.labels is not None
     rows = dataset.rows[part]

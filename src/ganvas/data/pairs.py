@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from ganvas.console import say
 from ganvas.data import build
-from ganvas.data.dataset import Dataset, content_of, find_source, load_source
+from ganvas.data.cache import content_of
+from ganvas.data.dataset import Dataset
 from ganvas.data.decode import Half, Raw, area_lost
 from ganvas.data.labels import FOLDERS, PARTS, TRAIN, arrange
+from ganvas.data.opening import find_source, load_source
 from ganvas.data.sources import Listing, Source, hash_of
 from ganvas.errors import UserError
 from ganvas.options import PairOptions, takes

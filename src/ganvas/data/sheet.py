@@ -11,7 +11,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ganvas.data.dataset import Dataset, load_dataset
+from ganvas.data.dataset import Dataset
+from ganvas.data.opening import load_dataset
 from ganvas.data.pairs import Pairs, load_pairs
 from ganvas.errors import UserError
 from ganvas.files import atomic_file, printable

@@ -1,0 +1,117 @@
+"""From the options of the command line to a dataset, prepared in the cache the first time."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganvas.console import say
+from ganvas.data import build, cache, limits, named, sources
+from ganvas.data.build import Summary
+from ganvas.data.dataset import Dataset
+from ganvas.data.labels import PARTS
+from ganvas.errors import UserError, nearest
+from ganvas.files import find_path
+from ganvas.options import DataOptions, takes
+
+_FORMAT = 2  # of the cache; another number makes all sets anew
+
+
+@takes(DataOptions)
+def open_dataset(options: DataOptions) -> Dataset:
+    """Open pictures by the options of the command line, preparing them the first time.
+
+    DATA is a folder or zip of pictures, MNIST-style idx files, or digits, mnist, fashion-mnist, cifar10.
+
+    Raises:
+        UserError: nothing usable there; one sentence says what and what to do.
+    """
+    return load_dataset(options)
+
+
+def load_dataset(options: DataOptions) -> Dataset:
+    """Do what `open_dataset` does, for options that are at hand.
+
+    Raises:
+        UserError: as there.
+    """
+    recipe, fewer = build.recipe(options), limits.parse(options)
+    dataset = load_source(find_source(str(options.data)), recipe, options)
+    return dataset if fewer is None else limits.limit(dataset, fewer)
+
+
+def load_source(source: sources.Source, recipe: build.Recipe, options: DataOptions, tell: bool = True) -> Dataset:
+    """Open the pictures of a source, preparing them the first time and, if asked, saying then how many were skipped.
+
+    Of the options only `skip_bad` and `workers` count.
+
+    Raises:
+        UserError: as `build.build` and `build.judge`.
+    """
+    content = cache.content_of(source.stamp, lambda: source.listing().content())
+    key = sources.hash_of(_FORMAT, content, asdict(recipe))
+    dataset = _load(source, key)
+    if dataset is None:
+        dataset = cache.make(
+            key,
+            lambda: _load(source, key),
+            lambda folder: build.build(source.listing(), recipe, options.skip_bad, options.workers, folder),
+        )
+        if tell and dataset.summary.unreadable:
+            say(f"skipped {dataset.summary.unreadable} unreadable of {dataset.summary.files} pictures")
+    # A cached set may have been made with other patience.
+    summary = dataset.summary
+    build.judge(summary.unreadable, summary.bad, summary.files, options.skip_bad)
+    return dataset
+
+
+def find_source(data: str) -> sources.Source:
+    """Recognise DATA; a path that exists wins over the set of that name.
+
+    Raises:
+        UserError: there is nothing of that name, or nothing usable in it.
+    """
+    path = Path(data).expanduser()
+    if data and find_path(path) is not None:
+        return sources.at(path)
+    if data in named.SETS:
+        return named.find(data)
+    raise UserError(f"there is no file, folder or named set {data!r}{nearest(data, named.SETS)}")
+
+
+def _load(source: sources.Source, key: str) -> Dataset | None:
+    """Open a prepared set; None if it is not there, or not whole."""
+    folder = cache.stored(key)
+    if folder is None:
+        return None
+    try:
+        facts = json.loads((folder / "meta.json").read_bytes())
+        images: NDArray[np.uint8] = np.load(folder / "images.npy", mmap_mode="r")
+        parts = np.load(folder / "parts.npy")
+        labels = np.load(folder / "labels.npy") if (folder / "labels.npy").exists() else None
+        width, height, channels = facts["shape"]
+        summary = facts["summary"]
+        if source.skipped is not None:
+            summary["skipped"] = source.skipped
+        summary |= {"shorter": tuple(summary["shorter"]), "notes": tuple(summary["notes"])}
+        summary = Summary(**summary)
+        if images.shape != (len(parts), height, width, channels):
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Dataset(
+        name=source.name,
+        digest=key,
+        folder=folder,
+        images=images,
+        labels=labels,
+        classes=tuple(facts["classes"]),
+        rows={name: np.flatnonzero(parts == part) for part, name in enumerate(PARTS)},
+        width=width,
+        height=height,
+        channels=channels,
+        summary=summary,
+        why=facts["why"],
+    )
