@@ -1,5 +1,6 @@
 """What is derived from data, budget and command."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -36,6 +37,14 @@ def test_the_default_recipe_suits_every_shape(width, height, channels):
 
 def test_the_default_recipe_does_not_depend_on_anything_but_the_facts():
     assert recipe.auto(facts()) == recipe.auto(facts())
+
+
+def test_photographs_get_gentler_penalties_and_larger_pictures_stronger_ones():
+    plain, photographs = recipe.auto(facts()), recipe.auto(dataclasses.replace(facts(), flat=0.05))
+    assert photographs.objective.gamma == pytest.approx(plain.objective.gamma / 8, rel=0.05)
+    assert "5% of pixels" in photographs.why["objective.gamma"]
+    gammas = [recipe.auto(facts(side, side, 3)).objective.gamma for side in (28, 56)]
+    assert gammas == [1.0, 4.0]
 
 
 def test_every_reason_is_about_a_setting():

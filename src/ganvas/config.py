@@ -123,6 +123,8 @@ class Facts:
     """How likely the pictures would differ from mirrored ones as they do by chance (see data/symmetry.py)."""
     classes: int = 0
     """Of which the networks are told; 0 for none."""
+    flat: float = 1.0
+    """Share of pixels that equal their neighbour (see data/flatness.py): near 0 for photographs."""
 
     @property
     def shape(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ import ganvas
 from ganvas import checkpoint, recipe
 from ganvas.config import CLASSES, SHAPE, Budget, Config, Facts, NetworkConfig, build, flat, reasons
 from ganvas.console import say, table
-from ganvas.data import Dataset, load_dataset, mirror_p, rows_at
+from ganvas.data import Dataset, flat_share, load_dataset, mirror_p, rows_at
 from ganvas.diffaug import Controller
 from ganvas.errors import UserError
 from ganvas.files import tell_unwritable
@@ -186,7 +186,8 @@ def settle(options: TrainOptions, budget: Budget, dataset: Dataset, device: torc
     alike = mirror_p(dataset.images, dataset.rows["train"])
     shape = (dataset.width, dataset.height, dataset.channels)
     classes, reason = recipe.conditional(options.conditional, dataset.counts("train").tolist())
-    facts = Facts(len(dataset.rows["train"]), *shape, budget, device.type, alike, classes)
+    flat = flat_share(dataset.images, dataset.rows["train"])
+    facts = Facts(len(dataset.rows["train"]), *shape, budget, device.type, alike, classes, flat)
     config = settled(options, facts)
     specs = [config.generator, config.discriminator]
     if untold := [options.init or spec.network for spec in specs if not takes_classes(spec, classes)]:

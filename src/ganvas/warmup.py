@@ -25,8 +25,8 @@ GAMMAS = (1.0, 0.25, 4.0)
 """What the penalties' weight is multiplied by where it is tried out; the first is the recipe's own."""
 GAMMA_SHARE = 0.03
 """Of the budget, for each of them."""
-GAMMA_IMAGES = 50_000
-"""Where each of them would see fewer, none is tried out: so early, all distances are as large as without training."""
+GAMMA_IMAGES = 20_000
+"""Where each of them would see fewer, none is tried out: after 7,000 all distances are as without any training."""
 GAMMA_PICTURES = 500
 """That judge each of them."""
 

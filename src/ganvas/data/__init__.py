@@ -3,6 +3,7 @@
 from ganvas.data.cache import clean_cache
 from ganvas.data.dataset import Dataset
 from ganvas.data.edges import edges
+from ganvas.data.flatness import flat_share
 from ganvas.data.opening import load_dataset, open_dataset
 from ganvas.data.pairs import Pairs, load_pairs, open_pairs
 from ganvas.data.sampler import balanced_rows_at, rows_at
@@ -16,6 +17,7 @@ __all__ = [
     "clean_cache",
     "contact_sheet",
     "edges",
+    "flat_share",
     "load_dataset",
     "load_pairs",
     "mirror_p",
