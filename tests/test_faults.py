@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pages import Page
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
@@ -232,7 +233,7 @@ def test_what_blows_up_again_and_again_ends_with_advice(digits: Path, tmp_path: 
     (advice,) = [line for line in said.splitlines() if line.startswith("ganvas: ")]
     assert ADVICE in advice
     is_sound(run)
-    assert ADVICE in (run / "report.html").read_text()
+    assert ADVICE in Page((run / "report.html").read_text()).text
     kept = {path: path.read_bytes() for path in run.rglob("*.safetensors")}
     for _ in range(3):
         assert main(args) == 2
@@ -339,7 +340,7 @@ def test_a_collapse_is_told_once(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimates: list[str], told: Told
 ) -> None:
     def forward(self: Gen, z: Tensor) -> Tensor:
-        return nn.Sequential.forward(self, z * 1e-3)
+        return nn.Sequential.forward(self, 0 * z)
 
     monkeypatch.setattr(Gen, "forward", forward)
     assert main(command(digits, tmp_path, "--budget", "100steps", *estimates)) == 0

@@ -113,7 +113,9 @@ class Health:
     """By what holds now: readings in a row, and the step of the first."""
     estimates: list[Estimate] = field(default_factory=list)
     found: list[Finding] = field(default_factory=list)
-    """All so far."""
+    """All so far, but for what has passed."""
+    told: list[str] = field(default_factory=list)
+    """Kinds that snapshots showed before; if they pass and come again, that is not said again."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a checkpoint's JSON keeps."""
@@ -172,10 +174,11 @@ class Health:
         self.estimates.append(estimate)
         if estimate.progress <= SETTLED or len(self.estimates) < 2:
             return []
-        known = {finding.kind for finding in self.found}
         self.found = [finding for finding in self.found if finding.kind not in PASSING]
         found = self._collapse() + self._checkered() + self._quality()
-        return [finding for finding in found if finding.kind not in known]
+        new = [finding for finding in found if finding.kind not in self.told]
+        self.told += [finding.kind for finding in new]
+        return new
 
     def _unsigned(self, figures: dict[str, Any]) -> dict[str, float]:
         """Return the figures that are never negative, whose sizes therefore mean something."""
