@@ -133,7 +133,7 @@ class Colour(Task):
             return {}
         return {"l1/colour": 10 * (pairs["colour"].fake - batch["image"]).abs().mean((1, 2, 3))}
 
-    def sample(self, networks, n):
+    def sample(self, networks, n, dataset):
         z = self.draw(n, torch.Generator().manual_seed(0))["z"]
         grey = torch.zeros(n, 1, self.painter.config.height, self.painter.config.width)
         return to_uint8(networks["generator"](z, grey).detach())

@@ -24,7 +24,7 @@ ARTICLES = {  # lr, beta1, batch, who plays first
 
 
 def test_names():
-    assert names() == ["auto", *ARTICLES]
+    assert names() == ["auto", *ARTICLES, "pix2pix", "cut", "fastcut", "cyclegan"]
 
 
 @pytest.mark.parametrize("name", ARTICLES)

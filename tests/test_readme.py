@@ -14,13 +14,13 @@ from ganvas import cli
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-LESS = {"10m": "3steps", "2h": "5steps", "64": "6", "8x8": "3x2", "500": "3", "0.9": "0.1"}
+LESS = {"10m": "3steps", "20m": "3steps", "2h": "5steps", "64": "6", "8x8": "3x2", "500": "3", "0.9": "0.1"}
 NEEDS_ANOTHER_RUN = {"--resume": "there is no unfinished run"}  # for the run above is finished by then
 
 
 @pytest.fixture(autouse=True)
 def somewhere(tmp_path, monkeypatch):
-    """A folder with `photos/` of two classes to stand in."""
+    """A folder with `photos/` of two classes, `drawings/` of pairs, and a sketch to stand in."""
     photos = tmp_path / "photos"
     photos.mkdir()
     random = np.random.default_rng(0)
@@ -28,6 +28,10 @@ def somewhere(tmp_path, monkeypatch):
         (photos / name).mkdir()
         for i in range(count):
             Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(photos / name / f"{i}.png")
+    (tmp_path / "drawings").mkdir()
+    for i in range(60):
+        Image.fromarray(random.integers(0, 256, (8, 16, 3), np.uint8)).save(tmp_path / "drawings" / f"{i}.png")
+    Image.fromarray(random.integers(0, 256, (9, 21, 3), np.uint8)).save(tmp_path / "sketch.png")
     monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
@@ -79,6 +83,7 @@ def test_every_block(tmp_path, capsys):
             exec(text.replace('budget="10m"', 'budget="3steps", precision="fp32", batch=4'), {})
     assert (tmp_path / "walk.gif").is_file()
     assert (tmp_path / "contact-sheet.png").is_file()
+    assert (tmp_path / "coloured/sketch.png").is_file()
     assert len(list((tmp_path / "runs/00000-photos-auto/generated").glob("*.png"))) >= 6
     evaluations = (tmp_path / "runs/00000-photos-auto/metrics.jsonl").read_text(encoding="utf-8")
     assert evaluations.count('"purpose": "report"') == 2  # of the command and of Python; a folder has none
@@ -94,6 +99,6 @@ def test_the_table_names_a_runs_files():
     import ganvas.run
 
     documented = re.findall(r"^\| `([^`]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(documented) == 9
+    assert len(documented) == 10
     for name in documented:
         assert name in (ganvas.run.__doc__ or ""), name

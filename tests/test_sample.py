@@ -153,7 +153,7 @@ def test_bad_requests():
             toy().generate(seed=seed)
     with pytest.raises(ValueError, match="either seeds or z"):
         render(toy())
-    with pytest.raises(UserError, match="no generator that draws from noise"):
+    with pytest.raises(UserError, match="does not draw from noise"):
         render(Model({"generator": nn.Linear(1, 1)}), seeds=[1])
     model = toy()
     model.generator.layers[0].weight.data.fill_(float("nan"))

@@ -8,32 +8,31 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ganvas.augmentation.synthetic import SyntheticDataset
     from ganvas.augmentation.write import augment
-    from ganvas.data import Dataset, Pairs, open_dataset, open_pairs
+    from ganvas.data import Dataset, open_dataset
     from ganvas.errors import UserError
     from ganvas.launch import train
     from ganvas.metrics.evaluate import evaluate
+    from ganvas.redraw import translate
     from ganvas.sample import Model, load, render
 
 # Imported when first used (PEP 562), so that `ganvas --help` does not wait for torch.
 _HOMES = {
     "Dataset": "ganvas.data",
     "Model": "ganvas.sample",
-    "Pairs": "ganvas.data",
     "SyntheticDataset": "ganvas.augmentation.synthetic",
     "UserError": "ganvas.errors",
     "augment": "ganvas.augmentation.write",
     "evaluate": "ganvas.metrics.evaluate",
     "load": "ganvas.sample",
     "open_dataset": "ganvas.data",
-    "open_pairs": "ganvas.data",
     "render": "ganvas.sample",
     "train": "ganvas.launch",
+    "translate": "ganvas.redraw",
 }
 
 __all__ = [
     "Dataset",
     "Model",
-    "Pairs",
     "SyntheticDataset",
     "UserError",
     "__version__",
@@ -41,9 +40,9 @@ __all__ = [
     "evaluate",
     "load",
     "open_dataset",
-    "open_pairs",
     "render",
     "train",
+    "translate",
 ]
 
 

@@ -22,6 +22,7 @@ from ganvas.options import (
     InterpolateOptions,
     ShowOptions,
     TrainOptions,
+    TranslateOptions,
 )
 
 INTERRUPTED = 130
@@ -42,6 +43,7 @@ Command = (
     Annotated[TrainOptions, subcommand("train")]
     | Annotated[GenerateOptions, subcommand("generate")]
     | Annotated[InterpolateOptions, subcommand("interpolate")]
+    | Annotated[TranslateOptions, subcommand("translate")]
     | Annotated[EvaluateOptions, subcommand("evaluate")]
     | Annotated[AugmentOptions, subcommand("augment")]
     | Annotated[DataCommand, subcommand("data")]
@@ -70,6 +72,10 @@ def run(options: Any) -> None:
             from ganvas import draw
 
             draw.interpolate(**plain)
+        case TranslateOptions():
+            from ganvas.redraw import translate
+
+            translate(**plain)
         case EvaluateOptions():
             from ganvas.metrics import evaluate
 

@@ -29,6 +29,8 @@ SHAPE = ("channels", "width", "height")
 """The settings that every network has: the shape of the images."""
 CLASSES = "classes"
 """The setting of networks that can be told a class: how many there are, 0 where they are not told."""
+SOURCE = "source"
+"""The setting of networks that translate, or judge translations: the channels of what is translated."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,9 @@ class Config:
     optimiser: OptimiserConfig = OptimiserConfig()
     augment: AugmentConfig = AugmentConfig()
     task: str = "generate"
+    """By name or import path (see tasks/)."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Of what the task minimises beside the objective, by name."""
     batch: int = 32
     order: tuple[Player, ...] = ("discriminator", "generator")
     """Who plays first in a step."""
@@ -125,6 +130,9 @@ class Facts:
     """Of which the networks are told; 0 for none."""
     flat: float = 1.0
     """Share of pixels that equal their neighbour (see data/flatness.py): near 0 for photographs."""
+    task: str = "generate"
+    source: int = 0
+    """Channels of what is translated into them; 0 where nothing is."""
 
     @property
     def shape(self) -> dict[str, int]:

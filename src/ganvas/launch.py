@@ -6,31 +6,29 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
 
 import ganvas
 from ganvas import checkpoint, recipe
-from ganvas.config import CLASSES, SHAPE, Budget, Config, Facts, NetworkConfig, build, flat, reasons
+from ganvas.config import CLASSES, SHAPE, SOURCE, Budget, Config, Facts, NetworkConfig, build, flat, reasons
 from ganvas.console import say, table
-from ganvas.data import Dataset, flat_share, load_dataset, mirror_p, rows_at
+from ganvas.data import Dataset, flat_share, load_dataset, mirror_p
 from ganvas.diffaug import Controller
 from ganvas.errors import UserError
-from ganvas.files import tell_unwritable
 from ganvas.health import of_data
 from ganvas.losses import find_loss, find_penalty
 from ganvas.metrics.features import find_extractor
 from ganvas.modelfile import find_model, load_networks
 from ganvas.models import config_type, describe_network, find_network
 from ganvas.options import FEATURES, DataOptions, TrainOptions, takes
-from ganvas.pictures import grid, save_png
 from ganvas.presets import find_preset, preset_size
 from ganvas.quality import SHORTEST, Quality, affordable
 from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_in
-from ganvas.sample import Model, class_rows, load, pick_device, sheet
+from ganvas.sample import Model, load, pick_device
 from ganvas.state import State
+from ganvas.tasks import find_task
 from ganvas.training import loop
 from ganvas.warmup import GAMMA_IMAGES, GAMMA_SHARE, judging_time, measure, threads, try_gammas
 from ganvas.watch import duration
@@ -107,7 +105,8 @@ def find_run(options: TrainOptions, dataset: Dataset) -> Run | None:
         UserError: `--resume` or `--extend` find none, or the run of `--name` has other options.
     """
     wanted, out = identity(options, dataset.digest), Path(options.out).expanduser()
-    runs = [run for run in runs_in(out) if run.plan.options == wanted]
+    usual = identity(TrainOptions(""), "")  # for runs from before an option was there
+    runs = [run for run in runs_in(out) if usual | run.plan.options == wanted]
     if options.name and not runs and (out / options.name / "config.json").exists():
         theirs = open_run(out / options.name).plan.options
         other = ", ".join(f"--{k.replace('_', '-')}" for k in wanted if wanted[k] != theirs.get(k))
@@ -148,7 +147,7 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
             extractor = find_extractor(options.features, device=device.type, precision="fp32")
             each = drawing + judging_time(extractor, dataset)
             tried = round(GAMMA_SHARE * steps)
-            derived = options.preset == "auto" and "you set" not in config.why["objective.gamma"]
+            derived = options.preset == "auto" and "you set" not in config.why.get("objective.gamma", "you set")
             if derived and tried * config.batch >= GAMMA_IMAGES:
                 config = try_gammas(config, tried, precision, device, dataset, extractor)
         estimate, report = affordable(seconds, snapshots, each)
@@ -187,7 +186,9 @@ def settle(options: TrainOptions, budget: Budget, dataset: Dataset, device: torc
     shape = (dataset.width, dataset.height, dataset.channels)
     classes, reason = recipe.conditional(options.conditional, dataset.counts("train").tolist())
     flat = flat_share(dataset.images, dataset.rows["train"])
-    facts = Facts(len(dataset.rows["train"]), *shape, budget, device.type, alike, classes, flat)
+    source = dataset.source.channels if dataset.source else 0
+    facts = Facts(len(dataset.rows["train"]), *shape, budget, device.type, alike, classes, flat, options.task, source)
+    find_task(options.task)  # to hear its complaints early
     config = settled(options, facts)
     specs = [config.generator, config.discriminator]
     if untold := [options.init or spec.network for spec in specs if not takes_classes(spec, classes)]:
@@ -227,11 +228,17 @@ def about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
     return {
         "name": dataset.name,
         "digest": dataset.digest,
-        "source": str(Path(options.data).expanduser().resolve()) if Path(options.data).exists() else options.data,
+        "source": _place(options.data),
+        "target": _place(options.target) if options.target else None,
         "channels": dataset.channels,
         "classes": list(dataset.classes),
         "images": {part: len(rows) for part, rows in dataset.rows.items()},
     }
+
+
+def _place(data: str) -> str:
+    """Return where data is, in whatever folder one works."""
+    return str(Path(data).expanduser().resolve()) if Path(data).exists() else data
 
 
 def complete(config: Config, facts: Facts) -> Config:
@@ -249,6 +256,10 @@ def complete(config: Config, facts: Facts) -> Config:
                 option = "--conditional" if name == CLASSES else "--size or --channels"
                 raise UserError(f"{player}.{name} follows from the data; change it with {option}")
         specs[player] = NetworkConfig(spec.network, settings)
+    if (source := specs["generator"].settings.get(SOURCE, 0)) != facts.source:
+        does, wanted = ("translates" if channels else "generates" for channels in (source, facts.source))
+        network = specs["generator"].network
+        raise UserError(f"{network} {does}, but the task {facts.task} {wanted}; choose another --preset or --task")
     return config.replace(**specs)
 
 
@@ -280,29 +291,22 @@ def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOp
     quality.report(state, finished=True)
     say(f"finished after {duration(time.monotonic() - begin)}: look at {run.folder}/report.html")
     folder = shlex.quote(str(run.folder))
-    say(f"next:  ganvas generate {folder}{' --per-class 8' if state.task.classes else ''}")
-    say(f"       ganvas interpolate {folder} --out walk.gif")
+    if run.plan.translates:
+        say(f"next:  ganvas translate {folder} PICTURES --out translated")
+    else:
+        say(f"next:  ganvas generate {folder}{' --per-class 8' if state.task.classes else ''}")
+        say(f"       ganvas interpolate {folder} --out walk.gif")
 
 
 def begin_run(run: Run, state: State, dataset: Dataset, options: TrainOptions) -> None:
     """Write what a run has before its first step."""
     if options.init:
         start_from(Path(options.init).expanduser(), state, options.trust)
-    rows, lines, seed = dataset.rows["train"], class_rows(state.task.classes), run.plan.config.seed
-    columns, down = sheet(min(SAMPLES, len(rows)), len(lines))
-    if lines and dataset.labels is not None:
-        labels, count = dataset.labels[rows], columns * lines.count(0)
-        known = [rows[labels == k] for k in dict.fromkeys(lines)]
-        shown = np.concatenate([rows_at(some, seed, 0, count) if len(some) else np.full(count, -1) for some in known])
-    else:
-        shown = rows_at(rows, seed, 0, min(SAMPLES, len(rows)))
-    pictures = dataset.images[shown] * (shown >= 0)[:, None, None, None]  # black, where a class has none
-    with tell_unwritable(run.folder):
-        save_png(grid(pictures, columns, down), run.folder / "reals.png")
-    state.health.found += of_data(dataset.images, rows)
+    run.write_reals(dataset, state.task.classes)
+    state.health.found += of_data(dataset.images, dataset.rows["train"])
     for finding in state.health.found:
         say(f"note: {finding.message}")
-    run.snapshot(state)
+    run.snapshot(state, dataset)
     checkpoint.save(run.folder / "checkpoint", state)
 
 

@@ -21,6 +21,8 @@ Weights = Literal["best", "last"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 FEATURES = "efficientnet-lite0"
 """What judges pictures, unless one says otherwise."""
+TRANSLATIONS = ("paired", "unpaired", "style")
+"""Tasks whose data is pictures of two kinds."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class DataOptions:
 
     data: tyro.conf.Positional[str]
     """A folder or zip of pictures, MNIST-style idx files, or digits, mnist, fashion-mnist, cifar10."""
+    target: tyro.conf.Positional[str | None] = None
+    """Where to translate: the pictures of the other kind, where they are not in DATA too."""
+    task: str = "generate"
+    """generate others like them; or translate one kind into another: paired, unpaired or style."""
+    direction: Literal["AtoB", "BtoA"] = "AtoB"
+    """Where to translate: which kind is to become the other."""
     size: str | None = None
     """64, or 96x64 (width x height); by default derived from the data."""
     channels: Literal["auto", "1", "3", "4"] = "auto"
@@ -46,25 +54,7 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
-class _Two:
-    """A base of its own, so that the second path is the second argument."""
-
-    data: tyro.conf.Positional[str]
-    target: tyro.conf.Positional[str | None] = None
-    """The pictures of the other kind, where they are not in DATA too."""
-    task: Literal["generate", "paired", "unpaired"] = "generate"
-    """What they are for: to generate others like them, or to translate one kind into another."""
-    direction: Literal["AtoB", "BtoA"] = "AtoB"
-    """Which kind is to become the other."""
-
-
-@dataclass(frozen=True)
-class PairOptions(DataOptions, _Two):
-    """Which pictures of two kinds."""
-
-
-@dataclass(frozen=True)
-class ShowOptions(PairOptions):
+class ShowOptions(DataOptions):
     """Show what pictures there are, what is done to them, and what is skipped and why."""
 
     out: str = "contact-sheet.png"
@@ -104,10 +94,8 @@ class TrainOptions(DataOptions):
     """The folder that holds the runs."""
     name: str | None = None
     """The run's name; by default a number, the data and the preset."""
-    task: str = "generate"
-    """What is learned."""
     preset: str = "auto"
-    """auto, or one of the five articles' networks (article-dense, article-mnist, ...)."""
+    """auto; one of the articles' networks (article-dense, article-mnist, ...); pix2pix, cut, fastcut or cyclegan."""
     loss: str | None = None
     """relativistic, nonsaturating, hinge, least-squares or wasserstein; by default the preset's."""
     batch: int | None = None
@@ -205,6 +193,29 @@ class InterpolateOptions(ModelOptions):
 
 
 @dataclass(frozen=True)
+class _RunAndInput:
+    """A base of its own, so that the input is the second argument."""
+
+    run: tyro.conf.Positional[str]
+    input: tyro.conf.Positional[str]
+    """A picture, a clip (.gif, animated .png or .webp, .mp4, .mov, .webm, ...), or a folder of them."""
+
+
+@dataclass(frozen=True)
+class TranslateOptions(ModelOptions, _RunAndInput):
+    """Make the other kind of picture of pictures and clips, of any size, with a model that learned to."""
+
+    out: str | None = None
+    """Folder for what comes out; by default `translated` inside the run."""
+    size: str | None = None
+    """Shrink what does not fit into 512, or 640x480, beforehand; by default all keep their size."""
+    compare: bool = False
+    """Also write sheets with the original on the left and its translation on the right."""
+    smooth: float = 0.0
+    """Against flicker in clips: share of the frame before that is kept where nothing moves, 0 to below 1."""
+
+
+@dataclass(frozen=True)
 class EvaluateOptions(ModelOptions):
     """Measure how good generated pictures are, beside real ones and an untrained model."""
 
@@ -212,6 +223,8 @@ class EvaluateOptions(ModelOptions):
     """A run's folder, a model.safetensors, or a folder or zip of generated pictures."""
     data: str | None = None
     """The real pictures, as `ganvas train` takes them; a run mostly knows where its own are."""
+    target: str | None = None
+    """Of a translation, the pictures of the other kind, where they are not in --data too."""
     n: int = 10_000
     """How many pictures at most; as many are generated as are held out."""
     split: Literal["test", "val"] = "test"

@@ -58,6 +58,14 @@ def to_pil(image: Pixels) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else straight(image))
 
 
+def with_channels(images: Pixels, channels: int) -> Pixels:
+    """Give images [N, H, W, C] more channels: grey in each colour, and opaque."""
+    if images.shape[-1] == 1 < channels:
+        images = images.repeat(3, axis=-1)
+    missing = channels - images.shape[-1]
+    return np.pad(images, ((0, 0), (0, 0), (0, 0), (0, missing)), constant_values=255)
+
+
 def near_square(n: int) -> tuple[int, int]:
     """Return the columns and rows of the squarest grid with room for n pictures, rather wide than high."""
     columns = math.isqrt(max(n, 1) - 1) + 1
@@ -156,18 +164,24 @@ def save_gif(frames: Iterable[Pixels], path: Path, fps: int) -> None:
 
 def _palettes(frames: Iterable[Pixels], fps: int) -> Iterator[Image.Image]:
     for index, frame in enumerate(frames):
-        image = to_pil(frame)
-        if image.mode == "RGBA":
-            image = image.convert("RGB").quantize(255)
-            image.paste(255, (0, 0, *image.size), Image.fromarray(frame[..., 3] < 128))
-            image.info["transparency"] = 255
-        elif image.mode == "RGB":
-            image = image.quantize(256)
+        image = to_palette(frame)
         image.info["duration"] = 10 * (100 * (index + 1) // fps - 100 * index // fps)
         yield image
 
 
-def save_mp4(frames: Iterable[Pixels], path: Path, fps: int) -> None:
+def to_palette(frame: Pixels) -> Image.Image:
+    """Make a picture of at most 256 colours of [H, W, C], as GIF has them; of transparency there is all or none."""
+    image = to_pil(frame)
+    if image.mode == "RGBA":
+        image = image.convert("RGB").quantize(255)
+        image.paste(255, (0, 0, *image.size), Image.fromarray(frame[..., 3] < 128))
+        image.info["transparency"] = 255
+    elif image.mode == "RGB":
+        image = image.quantize(256)
+    return image
+
+
+def save_mp4(frames: Iterable[Pixels], path: Path, fps: int | Fraction) -> None:
     """Write frames [H, W, C] as an H.264 film, transparency on white; needs PyAV, the extra `video`.
 
     Sides are made even, as the format needs them, by repeating the last row or column.

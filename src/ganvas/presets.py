@@ -19,8 +19,50 @@ KERAS_ADAM = OptimiserConfig(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-7)
 
 
 def auto(facts: Facts) -> Config:
-    """Derive everything from the data and the budget (see recipe.py)."""
-    return recipe.auto(facts)
+    """Derive everything from the data and the budget (see recipe.py); of a translation, its usual preset."""
+    return _USUAL.get(facts.task, recipe.auto)(facts)
+
+
+def pix2pix(facts: Facts) -> Config:
+    """Pictures from their partners (Isola et al. 2017).
+
+    Raises:
+        UserError: another task than paired.
+    """
+    return _translation(facts, "pix2pix", ("paired",), {"l1": 100.0, "features": 0.0, "adversarial": 1.0})
+
+
+def cut(facts: Facts) -> Config:
+    """Pictures of another kind, tied to their sources by contrast (Park et al. 2020).
+
+    Raises:
+        UserError: another task than unpaired or style.
+    """
+    return _translation(facts, "cut", ("unpaired", "style"), {"nce": 1.0, "nce_identity": 1.0})
+
+
+def fastcut(facts: Facts) -> Config:
+    """The lighter way to do so (Park et al. 2020, section 4.1).
+
+    Raises:
+        UserError: another task than unpaired or style.
+    """
+    return _translation(facts, "fastcut", ("unpaired", "style"), {"nce": 10.0, "nce_identity": 0.0})
+
+
+def cyclegan(facts: Facts) -> Config:
+    """Pictures of two kinds, each from the other (Zhu et al. 2017).
+
+    Raises:
+        UserError: another task than unpaired or style.
+    """
+    return _translation(facts, "cyclegan", ("unpaired", "style"), {"cycle": 10.0, "identity": 5.0})
+
+
+def _translation(facts: Facts, name: str, tasks: tuple[str, ...], weights: dict[str, float]) -> Config:
+    if facts.task not in tasks:
+        raise UserError(f"the preset {name} translates; say --task {' or '.join(tasks)}")
+    return recipe.translation(facts, weights)
 
 
 def article_dense(facts: Facts) -> Config:
@@ -128,7 +170,8 @@ _ARTICLES: tuple[Preset, ...] = (
     article_mnist,
     article_colour,
 )
-_PRESETS: dict[str, Preset] = by_name((auto, *_ARTICLES))
+_USUAL: dict[str, Preset] = {"paired": pix2pix, "unpaired": cut, "style": fastcut}
+_PRESETS: dict[str, Preset] = by_name((auto, *_ARTICLES, pix2pix, cut, fastcut, cyclegan))
 
 
 def names() -> list[str]:

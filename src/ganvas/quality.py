@@ -9,7 +9,7 @@ from ganvas.console import say
 from ganvas.data import Dataset
 from ganvas.files import atomic_write, tell_unwritable
 from ganvas.health import Estimate, Finding, checkerboard, spread
-from ganvas.metrics.evaluate import about, drawn, labels_like, nearest, untrained
+from ganvas.metrics.evaluate import about, made, nearest, of_model, untrained
 from ganvas.metrics.features import Extractor, find_extractor
 from ganvas.metrics.judge import Judge, Measured, log_metrics, quiet, record
 from ganvas.report import Neighbours, write_report
@@ -70,8 +70,7 @@ class Quality:
             return []
         begin = time.monotonic()
         model = Model(dict(state.average.named_children()), {"data": self.run.plan.data})
-        labels = labels_like(self.judge, model, self.dataset)
-        images = np.concatenate(list(drawn(model, self.judge.n, labels=labels)))
+        images = np.concatenate(list(made(model, self.dataset, self.judge)))
         points = self.judge.points([images])
         found = self.judge.measure(points, only=(LEAD, "recall", "memorisation"))
         best = min((estimate[LEAD]["value"] for estimate in self.estimates), default=math.inf)
@@ -114,8 +113,7 @@ class Quality:
         model = load(self.run.folder, device=self.run.plan.device, trust=True)
         split = "test" if len(self.dataset.rows["test"]) >= 2 else "val"
         judge = Judge(self.dataset, extractor, split=split, n=self.run.plan.report)
-        draw = judge.n, 0, labels_like(judge, model, self.dataset)
-        measured = judge.measure(drawn(model, *draw), drawn(untrained(model, seed, state.device), *draw))
+        measured, _ = of_model(model, untrained(model, seed, state.device), self.dataset, judge)
         which = about(model, self.run) | {"seed": 0}
         seconds = time.monotonic() - begin
         words = [f"{name} {value:.3g}" for name, value in _beside(measured[LEAD]).items() if value is not None]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ganvas.config import (
     KINDS,
+    SOURCE,
     AugmentConfig,
     Budget,
     Config,
@@ -38,6 +39,8 @@ LIKELY = 0.05
 """The pictures count as alike in a mirror where the test's p-value is above this."""
 FEWEST_OF_A_CLASS = 50
 """Training pictures, below which a class is too small to be learned by itself."""
+WIDEST, COARSE, MOST_SCALES = 128, 8, 5
+"""Of networks that translate: feature channels, at most; pixels of the coarsest scale's shorter side; and scales."""
 SNAPSHOTS = 10
 """In a run, unless `--snap` says otherwise."""
 
@@ -82,6 +85,38 @@ def auto(facts: Facts) -> Config:
         batch=16,
         ema_kimg=4.4,
         why=why,
+    )
+
+
+def translation(facts: Facts, weights: dict[str, float]) -> Config:
+    """Return the recipe of networks that translate.
+
+    Args:
+        facts: of the pictures that others are to become.
+        weights: of what the task minimises beside the adversarial loss.
+    """
+    paired, side = facts.task == "paired", min(facts.width, facts.height)
+    widths = [min(WIDEST, 8 * max(1, 256 // side))]
+    while len(widths) < MOST_SCALES and side >> len(widths) >= COARSE:
+        widths.insert(0, min(WIDEST, 2 * widths[0]))
+    # A source that is only near enough must come through without a bottleneck.
+    generator = {"widths": tuple(widths), "skips": True} if paired else {"widths": tuple(widths[1:] or widths)}
+    return Config(
+        generator=NetworkConfig("translation:Generator", facts.shape | {SOURCE: facts.source} | generator),
+        discriminator=NetworkConfig(
+            "translation:Discriminator",
+            facts.shape | {SOURCE: facts.source if paired else 0, "widths": tuple(widths)},
+        ),
+        objective=ObjectiveConfig(gamma=0.1),
+        optimiser=OptimiserConfig(lr=5e-4),
+        weights=weights,
+        batch=8,
+        ema_kimg=1.0,
+        why={
+            "generator.widths": f"{len(generator['widths'])} scales, each half the next; fine ones cost a CPU most",
+            "objective.gamma": "the least of 0.01, 0.1 and 1 with which colours settled, on drawings",
+            "weights": ", ".join(f"{name} {value:g}" for name, value in weights.items()),
+        },
     )
 
 

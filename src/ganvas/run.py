@@ -4,7 +4,8 @@ config.json            the options, the config, what was measured, and where the
 stats.jsonl            losses and speed over the steps
 metrics.jsonl          how good the pictures are: estimates over the steps, and evaluations
 reals.png              training images
-fakes-<images>.png     samples of fixed seeds after so many images
+fakes-<images>.png     samples of fixed seeds after so many images; of a translation, of the pictures in
+sources.png            which were held out, and are to become reals.png
 model.safetensors      the generator, portable
 best.safetensors       the same, when it was best by the estimates
 report.html            all of this for people
@@ -24,10 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 
 from ganvas import checkpoint
-from ganvas.config import Config, build
+from ganvas.config import SOURCE, Config, build
 from ganvas.console import say
+from ganvas.data import Dataset, rows_at
 from ganvas.errors import UserError
 from ganvas.files import atomic_file, atomic_write, tell_unwritable
 from ganvas.modelfile import save_model
@@ -37,8 +40,9 @@ from ganvas.pictures import grid, save_png
 from ganvas.presets import preset_size
 from ganvas.sample import class_rows, sheet
 from ganvas.state import State
+from ganvas.tasks.translation import examples
 
-ELSEWHERE = ("out", "resume", "new", "extend", "dry_run", "workers", "skip_bad", "data", "trust")
+ELSEWHERE = ("out", "resume", "new", "extend", "dry_run", "workers", "skip_bad", "data", "target", "trust")
 """Options that do not make a run another one; the data's content stands in for its path."""
 
 SAMPLES = 64
@@ -75,6 +79,11 @@ class Plan:
     def steps(self) -> int:
         """The last step."""
         return self.legs[-1]
+
+    @property
+    def translates(self) -> bool:
+        """Whether pictures are made of pictures, and not of noise."""
+        return SOURCE in self.config.generator.settings
 
     def progress(self, step: int) -> float:
         """Return how far the schedules are at a step, 0 to 1, in the leg that the step is in."""
@@ -115,14 +124,37 @@ class Run:
         with tell_unwritable(self.folder), (self.folder / "stats.jsonl").open("a") as file:
             file.write(json.dumps(figures) + "\n")
 
-    def snapshot(self, state: State) -> None:
-        """Draw the pictures of fixed seeds and write the portable model, both from the averaged weights."""
+    def write_reals(self, dataset: Dataset, classes: int) -> None:
+        """Write reals.png: training pictures, in rows of the classes that the snapshots have, if there are any.
+
+        Of a translation the targets of the snapshots' sources, which go to sources.png.
+        """
+        rows, lines, seed = dataset.rows["train"], class_rows(classes), self.plan.config.seed
+        columns, down = sheet(min(SAMPLES, len(rows)), len(lines))
+        if dataset.source is not None:
+            sources, pictures = examples(dataset, SAMPLES)
+            columns, down = sheet(len(pictures), 0)
+            with tell_unwritable(self.folder):
+                save_png(grid(sources, columns, down), self.folder / "sources.png")
+        elif lines and dataset.labels is not None:
+            labels, count = dataset.labels[rows], columns * lines.count(0)
+            known = [rows[labels == k] for k in dict.fromkeys(lines)]
+            shown = [rows_at(some, seed, 0, count) if len(some) else np.full(count, -1) for some in known]
+            each = np.concatenate(shown)
+            pictures = dataset.images[each] * (each >= 0)[:, None, None, None]  # black, where a class has none
+        else:
+            pictures = dataset.images[rows_at(rows, seed, 0, min(SAMPLES, len(rows)))]
+        with tell_unwritable(self.folder):
+            save_png(grid(pictures, columns, down), self.folder / "reals.png")
+
+    def snapshot(self, state: State, dataset: Dataset) -> None:
+        """Draw the pictures of fixed seeds or sources and write the portable model, both from the averaged weights."""
         networks = dict(state.average.named_children())
-        images = state.task.sample(state.average, SAMPLES)
+        images = state.task.sample(state.average, SAMPLES, dataset)
         about = {"task": self.plan.config.task, "data": self.plan.data, "images": state.images}
         specs = {name: describe_network(network) for name, network in networks.items()}
         with tell_unwritable(self.folder):
-            size = sheet(SAMPLES, len(class_rows(state.task.classes)))
+            size = sheet(len(images), len(class_rows(state.task.classes)))
             save_png(grid(images, *size), self.folder / f"fakes-{state.images:08d}.png")
             save_model(self.folder / "model.safetensors", networks, specs, **about)
 
@@ -198,12 +230,15 @@ def identity(options: TrainOptions, digest: str) -> dict[str, Any]:
     return json.loads(json.dumps(plain)) | {"digest": digest}
 
 
-def data_options(run: Run, data: str, skip_bad: bool) -> DataOptions:
+def data_options(run: Run, data: str, skip_bad: bool, target: str | None = None) -> DataOptions:
     """Return the options that open `data` as the run opened its own."""
     theirs = {"preset": "auto"} | run.plan.options
-    names = ("channels", "fit", "limit_per_class", "imbalance")
+    names = ("task", "direction", "channels", "fit", "limit_per_class", "imbalance")
     size = theirs.get("size") or preset_size(theirs["preset"])
-    return DataOptions(data, size=size, skip_bad=skip_bad, **{name: theirs[name] for name in names if name in theirs})
+    if data == run.plan.data.get("source"):
+        target = target or run.plan.data.get("target")
+    same = {name: theirs[name] for name in names if name in theirs}
+    return DataOptions(data, target, size=size, skip_bad=skip_bad, **same)
 
 
 def runs_in(out: Path) -> list[Run]:

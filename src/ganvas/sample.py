@@ -33,11 +33,23 @@ class Model:
     """A trained model, ready to draw."""
 
     networks: dict[str, nn.Module]
-    """By name, in eval mode; the one that draws is `generator`."""
+    """By name, in eval mode; the one that makes the pictures is `generator`."""
     about: dict[str, Any] = field(default_factory=dict)
     """What the training kept about them."""
     path: Path | None = None
     """The file that it came from."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that makes the pictures, of noise (`generator`) or of pictures (`translator`).
+
+        Raises:
+            UserError: the model has none.
+        """
+        match self.networks:
+            case {"generator": nn.Module() as network}:
+                return network
+        raise UserError(f"{self._name} has no generator")
 
     @property
     def generator(self) -> nn.Module:
@@ -46,10 +58,26 @@ class Model:
         Raises:
             UserError: the model has none.
         """
-        match self.networks:
-            case {"generator": nn.Module(config=object(z_dim=int())) as generator}:
-                return generator
-        raise UserError(f"{self.path or 'this model'} has no generator that draws from noise")
+        match self.network:
+            case nn.Module(config=object(z_dim=int())) as network:
+                return network
+        raise UserError(f"{self._name} does not draw from noise; if it translates, use ganvas translate")
+
+    @property
+    def translator(self) -> nn.Module:
+        """The network that translates: [N, C, H, W] in [-1, 1] to [N, C', H, W] in [-1, 1].
+
+        Raises:
+            UserError: the model has none.
+        """
+        match self.network:
+            case nn.Module(config=object(source=int())) as network:
+                return network
+        raise UserError(f"{self._name} does not translate; a run of ganvas train --task paired or unpaired does")
+
+    @property
+    def _name(self) -> str:
+        return str(self.path or "this model")
 
     @property
     def sha256(self) -> str:
@@ -61,7 +89,7 @@ class Model:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes that it draws on demand; empty where it knows none."""
-        count = getattr(_config(self.generator), CLASSES, 0)
+        count = getattr(_config(self.network), CLASSES, 0)
         match self.about:
             case {"data": {"classes": [*names]}} if len(names) == count:
                 return tuple(map(str, names))
@@ -77,7 +105,7 @@ class Model:
         if name in known:
             return known.index(name)
         if not known:
-            raise UserError(f"{self.path or 'this model'} knows no classes; train one with --conditional yes")
+            raise UserError(f"{self._name} knows no classes; train one with --conditional yes")
         raise UserError(f"the model knows no class {name!r}{nearest(name, known)}")
 
     def generate(self, n: int = 1, *, seed: int = 0, truncation: float = 1.0, class_name: str | None = None) -> Pixels:
@@ -242,7 +270,7 @@ def _render(
         first = next(iter(held.values()))  # in the rows that nobody asked for, too
         given = [torch.stack(some) for some in zip(*(held.get(row, first) for row in range(size)), strict=True)]
         given[0] *= truncation
-        with torch.inference_mode(), _plain_fp32(device):
+        with torch.inference_mode(), plain_fp32(device):
             images = generator(*(x.to(device) for x in given))[list(held)]
         if not images.isfinite().all():
             raise UserError("the model makes numbers that are not finite; its training broke down")
@@ -260,7 +288,8 @@ def _render(
 
 
 @contextmanager
-def _plain_fp32(device: torch.device) -> Iterator[None]:
+def plain_fp32(device: torch.device) -> Iterator[None]:
+    """Compute in fp32 inside, without TF32, by kernels that always give the same."""
     knobs: list[tuple[Any, str, Any]] = [
         (cudnn, "benchmark", False),
         (cudnn, "deterministic", True),

@@ -13,7 +13,7 @@ from ganvas import checkpoint, recipe
 from ganvas.config import Config, Player
 from ganvas.console import live_line, say
 from ganvas.data import Dataset, balanced_rows_at, rows_at
-from ganvas.diffaug import ENOUGH, augment, draw
+from ganvas.diffaug import ENOUGH, GEOMETRIC, augment, draw
 from ganvas.errors import UserError
 from ganvas.losses import find_loss, find_penalty
 from ganvas.quality import Quality
@@ -75,7 +75,15 @@ def judged(task: Task, player: Player, batch: Batch, config: Config, strength: f
     def alter(images: Tensor) -> Tensor:
         return augment(images, batch["augment"], strength, config.augment.kinds)
 
-    return {name: dataclasses.replace(pair, alter=alter) for name, pair in pairs.items()}
+    def along(condition: Tensor | None) -> Tensor | None:
+        if condition is None or condition.dim() < 4:
+            return condition
+        moves = [kind for kind in config.augment.kinds if kind in GEOMETRIC]
+        return augment(condition, batch["augment"], strength, moves)
+
+    return {
+        name: dataclasses.replace(pair, alter=alter, condition=along(pair.condition)) for name, pair in pairs.items()
+    }
 
 
 def turn(state: State, player: Player, batch: Batch, precision: str) -> dict[str, Tensor]:
@@ -191,7 +199,8 @@ def seeded(seed: int, step: int, purpose: str) -> torch.Generator:
 def real_batch(dataset: Dataset, state: State, part: str = "train") -> Batch:
     """Return the step's real images [N, C, H, W] in [-1, 1]: the order follows from the seed and the step alone.
 
-    With the labels [N], where the task is told the classes; each class comes equally often then.
+    With the labels [N], where the task is told the classes; each class comes equally often then. With what is to be
+    translated, `source` [N, C', H, W], where the data has it: of partners the one, of others any.
     """
     config, labels = state.config, dataset.labels if state.task.classes else None
     where = (config.seed, state.images, config.batch)
@@ -199,11 +208,15 @@ def real_batch(dataset: Dataset, state: State, part: str = "train") -> Batch:
         rows = rows_at(dataset.rows[part], *where)
     else:
         rows = balanced_rows_at(dataset.rows[part], labels, *where)
-    images = dataset.batch(rows)
+    batch = {"image": dataset.batch(rows)}
+    if dataset.source is not None:  # partners are at equal places; others must not come together again and again
+        order = config.seed + (0 if dataset.paired else 1)
+        batch["source"] = dataset.source.batch(rows_at(dataset.source.rows[part], order, *where[1:]))
     if config.mirror:
         flip = torch.rand(len(rows), generator=seeded(config.seed, state.step, "mirror")) < 0.5
-        images[flip] = images[flip].flip(3)
-    batch = {"image": images.to(state.device, memory_format=torch.channels_last)}
+        for images in batch.values():
+            images[flip] = images[flip].flip(3)
+    batch = {name: x.to(state.device, memory_format=torch.channels_last) for name, x in batch.items()}
     return batch if labels is None else batch | {"label": torch.from_numpy(labels[rows]).to(state.device)}
 
 
@@ -237,7 +250,7 @@ def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
             stop = stopped() and health.good  # a few steps later it is known whether it recovers
             due = state.step % plan.snap == 0 or last
             if due or stop or failed:
-                run.snapshot(state)
+                run.snapshot(state, dataset)
             if due:
                 found += quality.look(state)
             if figures:

@@ -10,7 +10,7 @@ import torch
 from ganvas.config import Budget, Config
 from ganvas.console import progress
 from ganvas.data import Dataset
-from ganvas.metrics.evaluate import drawn
+from ganvas.metrics.evaluate import made
 from ganvas.metrics.features import Extractor
 from ganvas.metrics.judge import Judge, Measured, quiet
 from ganvas.options import TrainOptions
@@ -61,7 +61,7 @@ def measure(
             if turn:  # the first is for warming up
                 speeds[way].append((state.images - first) / (time.monotonic() - begin))
     begin = time.monotonic()
-    states[names[0]].task.sample(states[names[0]].average, SAMPLES)
+    states[names[0]].task.sample(states[names[0]].average, SAMPLES, dataset)
     drawing = (time.monotonic() - begin) / SAMPLES
     return {way: sum(values) / len(values) for way, values in speeds.items()}, drawing
 
@@ -93,7 +93,7 @@ def try_gammas(
                 step(state, real_batch(dataset, state), 1.0, precision)
                 advance(1)
             model = Model(dict(state.average.named_children()))
-            found[objective.gamma] = judge.measure(drawn(model, judge.n), only=("kernel",))["kernel"]
+            found[objective.gamma] = judge.measure(made(model, dataset, judge), only=("kernel",))["kernel"]
     best, low = min(found, key=lambda gamma: found[gamma].value), found[usual].low
     if low is None or found[best].value >= low:
         best = usual

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganvas.data.decode import decode, to_channels
+from ganvas.data.decode import Crop, decode, size_of, to_channels, upright
 from ganvas.pictures import to_pil
 
 
@@ -155,6 +155,31 @@ def test_what_is_seen() -> None:
     opaque.putpixel((1, 1), (0, 0, 0, 0))
     assert decode(file_of(opaque), 8, 8, "crop")[1:] == (True, True)
     assert not decode(file_of(Image.new("L", (20, 8))), 8, 8, "pad").alpha  # padding is not the picture's
+
+
+def test_a_crop_of_a_picture(colours: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    raw = file_of(Image.fromarray(colours), exif=exif)
+    crop = Crop(lambda: upright(raw), (1, 4, 7, 9))
+    assert size_of(crop) == (6, 5)
+    pixels = decode(crop, 6, 5, "crop").pixels
+    assert (pixels[..., :3] == np.rot90(colours, -1)[4:9, 1:7]).all()
+    assert decode(crop, 12, 12, "pad").pixels[1, 0].tolist() == decode(crop, 12, 10, "crop").pixels[0, 0].tolist()
+
+
+def test_crops_are_plain_as_the_whole_is(colours: np.ndarray) -> None:
+    """Of a picture with transparency, also where there is none of it; of floats, also where all are below 1."""
+    straight = np.dstack([colours, np.tile(np.repeat(np.array([90, 255], np.uint8), 6), (9, 1))])
+    for image, kind in (
+        (Image.fromarray(straight), "png"),
+        (Image.fromarray(np.linspace(0, 255, 108, dtype=np.float32).reshape(9, 12) ** 2 / 255), "tiff"),
+    ):
+        raw, whole = file_of(image, kind), rgba(image, kind)
+        for left in (0, 6):
+            part = decode(Crop(lambda raw=raw: upright(raw), (left, 0, left + 6, 9)), 6, 9, "crop")
+            assert (part.pixels == whole[:, left : left + 6]).all()
+            assert part.alpha == (kind == "png" and left == 0)
 
 
 def test_other_formats_are_not_even_tried(paint: Callable[..., Path]) -> None:

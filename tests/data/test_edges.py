@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganvas import UserError, cli, open_dataset, open_pairs
+from ganvas import UserError, cli, open_dataset
 from ganvas.data import edges
 from ganvas.data.edges import draw_edges
 
@@ -38,11 +38,11 @@ def test_folders_and_names_stay(tmp_path: Path, paint: Paint, bands: int) -> Non
         paint(tmp_path / "pets" / part / kind / f"{i}.v1.jpg", bands=bands)
     out = edges(str(tmp_path / "pets"), str(tmp_path / "new" / "pairs"))
     assert out == tmp_path / "new" / "pairs"
-    photos, pairs = open_dataset(str(tmp_path / "pets")), open_pairs(str(out), task="paired")
+    photos, pairs = open_dataset(str(tmp_path / "pets")), open_dataset(str(out), task="paired")
     assert files(out) == {name.removesuffix("jpg") + "png" for name in photos.names}
     assert {path.name for path in out.iterdir()} == {"train", "val"}
-    assert (pairs.target.images[:] == photos.images[:]).all()
-    assert (pairs.source.channels, pairs.target.channels) == (1, bands)
+    assert (pairs.images[:] == photos.images[:]).all()
+    assert (pairs.source.channels, pairs.channels) == (1, bands)
     if bands == 1:
         for lines, photo in zip(pairs.source.images, photos.images, strict=True):
             assert (lines[..., 0] == draw_edges(photo[..., 0])).all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from ganvas import Pairs, UserError, cli, open_dataset, open_pairs
+from ganvas import UserError, cli, open_dataset
 from ganvas.data import show
 from ganvas.data.dataset import Dataset
 from ganvas.pictures import GAP
@@ -28,13 +28,13 @@ def zipped(folder: Path) -> Path:
     return path
 
 
-def partners(pairs: Pairs) -> dict[str, str]:
+def partners(pairs: Dataset) -> dict[str, str]:
     """Names of targets by names of sources, in all parts; both sides must agree about which there are."""
     found: dict[str, str] = {}
     for part in PARTS:
-        ours, theirs = pairs.source.rows[part], pairs.target.rows[part]
+        ours, theirs = pairs.source.rows[part], pairs.rows[part]
         assert len(ours) == len(theirs)
-        found |= {pairs.source.names[i]: pairs.target.names[j] for i, j in zip(ours, theirs, strict=True)}
+        found |= {pairs.source.names[i]: pairs.names[j] for i, j in zip(ours, theirs, strict=True)}
     return found
 
 
@@ -53,26 +53,26 @@ def wide(tmp_path: Path, paint: Paint) -> Path:
 @pytest.mark.parametrize("archive", [False, True])
 def test_side_by_side(wide: Path, archive: bool) -> None:
     data = str(zipped(wide) if archive else wide)
-    pairs = open_pairs(data, task="paired")
+    pairs = open_dataset(data, task="paired")
     assert (pairs.name, pairs.paired, pairs.notes) == ("wide", True, ())
-    assert (pairs.source.width, pairs.source.height, pairs.target.width) == (16, 16, 16)
+    assert (pairs.source.width, pairs.source.height, pairs.width) == (16, 16, 16)
     assert [len(pairs.source.rows[part]) for part in ("test", "val")] == [5, 1]
     assert len(partners(pairs)) == 30
     for row, name in enumerate(pairs.source.names):
-        halves = np.concatenate([pairs.source.images[row], pairs.target.images[row]], 1)
+        halves = np.concatenate([pairs.source.images[row], pairs.images[row]], 1)
         assert (halves == read(wide / name)).all()
     assert held(pairs.source) == held(open_dataset(data))  # cut as the same files are for another task
-    back = open_pairs(data, task="paired", direction="BtoA")
-    assert (back.source.images[:] == pairs.target.images[:]).all()
-    assert back.digest != pairs.digest == open_pairs(data, task="paired").digest
+    back = open_dataset(data, task="paired", direction="BtoA")
+    assert (back.source.images[:] == pairs.images[:]).all()
+    assert back.digest != pairs.digest == open_dataset(data, task="paired").digest
 
 
 def test_flat_and_in_folders_of_classes(tmp_path: Path, paint: Paint) -> None:
     for i in range(12):
         paint(tmp_path / ("cat" if i % 2 else "dog") / f"{i}.png")
-    pairs = open_pairs(str(tmp_path), task="paired")
+    pairs = open_dataset(str(tmp_path), task="paired")
     assert len(pairs.source.rows["train"]) == 12
-    assert (pairs.source.labels, pairs.target.classes) == (None, ())
+    assert (pairs.source.labels, pairs.classes) == (None, ())
     assert "square before they are halved; are they really two side by side?" in pairs.notes[0]
 
 
@@ -84,19 +84,19 @@ def test_a_picture_that_lies_on_its_side_is_halved_upright(tmp_path: Path) -> No
     for i in range(2):
         Image.fromarray(upright).rotate(90, expand=True).save(tmp_path / f"{i}.jpg", exif=exif, quality=95)
     Image.fromarray(upright).rotate(90, expand=True).save(tmp_path / "2.png", exif=exif)
-    pairs = open_pairs(str(tmp_path), task="paired")
-    assert pairs.target.summary.sizes == {"16x16": 3}
+    pairs = open_dataset(str(tmp_path), task="paired")
+    assert pairs.summary.sizes == {"16x16": 3}
     assert (pairs.source.images[:, :, :8] < 20).all()
-    assert (pairs.target.images[:, :, 8:] > 180).all()
+    assert (pairs.images[:, :, 8:] > 180).all()
 
 
 def test_halves_of_a_large_jpeg_do_not_mix(tmp_path: Path) -> None:
     both = np.zeros((132, 264), np.uint8)  # of which an eighth, as JPEG can decode it, has an odd width
     both[:, 132:] = 255
     Image.fromarray(both).save(tmp_path / "0.jpg", quality=100)
-    pairs = open_pairs(str(tmp_path), task="paired", size="8")
+    pairs = open_dataset(str(tmp_path), task="paired", size="8")
     assert pairs.source.images.max() < 5
-    assert pairs.target.images.min() > 250
+    assert pairs.images.min() > 250
 
 
 @pytest.mark.parametrize("size", [(33, 16), (14, 16)])
@@ -104,19 +104,19 @@ def test_what_has_no_halves(wide: Path, paint: Paint, size: tuple[int, int]) -> 
     bad = paint(wide / "train" / "07b.png", size)
     words = rf"1 of 31 pictures cannot be halved .* 'train/07b\.png' \({size[0]}x{size[1]}"
     with pytest.raises(UserError, match=words):
-        open_pairs(str(wide), task="paired")
-    pairs = open_pairs(str(wide), task="paired", skip_bad=True)
+        open_dataset(str(wide), task="paired")
+    pairs = open_dataset(str(wide), task="paired", skip_bad=True)
     assert f"1 of 31 pairs cannot be read whole and are left out: 'train/{bad.name}'" in pairs.notes[0]
     assert len(partners(pairs)) == 30
     with pytest.raises(UserError, match=words):  # though it is in the cache now
-        open_pairs(str(wide), task="paired")
+        open_dataset(str(wide), task="paired")
 
 
 def test_a_corrupt_file_in_the_middle(tmp_path: Path, paint: Paint, capsys: pytest.CaptureFixture[str]) -> None:
     for i in range(120):
         paint(tmp_path / f"{i:03}.png", (16, 8))
     (tmp_path / "050.png").write_bytes((tmp_path / "050.png").read_bytes()[:100])
-    pairs = open_pairs(str(tmp_path), task="paired")
+    pairs = open_dataset(str(tmp_path), task="paired")
     assert set(partners(pairs)) == {f"{i:03}.png" for i in range(120)} - {"050.png"}
     assert len(pairs.notes) == 1
     assert "1 of 120 pairs cannot be read whole and are left out: '050.png' (" in pairs.notes[0]
@@ -139,7 +139,7 @@ def test_folders(tmp_path: Path, paint: Paint, layout: str, archive: bool) -> No
     root = tmp_path / "both"
     lay(root, layout, paint)
     data = str(zipped(root) if archive else root)
-    pairs = open_pairs(data, task="paired")
+    pairs = open_dataset(data, task="paired")
     found = partners(pairs)
     assert len(found) == 24
     for ours, theirs in found.items():
@@ -152,12 +152,12 @@ def test_folders(tmp_path: Path, paint: Paint, layout: str, archive: bool) -> No
         assert {name.split("/")[-1] for name, part in held(pairs.source).items() if part == "test"} == {
             f"{i:02}.png" for i in range(3, 24, 4)
         }
-    back = open_pairs(data, task="paired", direction="BtoA")
+    back = open_dataset(data, task="paired", direction="BtoA")
     assert partners(back) == {theirs: ours for ours, theirs in found.items()}
-    apart = open_pairs(data, task="unpaired")
+    apart = open_dataset(data, task="unpaired")
     assert not apart.paired
     assert held(apart.source) == held(pairs.source)
-    assert set(held(apart.target)) == set(found.values())
+    assert set(held(apart)) == set(found.values())
     assert len({pairs.digest, back.digest, apart.digest}) == 3
 
 
@@ -167,7 +167,7 @@ def test_missing_partners(tmp_path: Path, paint: Paint, capsys: pytest.CaptureFi
     paint(tmp_path / "B" / "05 copy.jpg")
     paint(tmp_path / "A" / "30.png")
     paint(tmp_path / "cover.png")
-    pairs = open_pairs(str(tmp_path), task="paired")
+    pairs = open_dataset(str(tmp_path), task="paired")
     assert len(partners(pairs)) == 23
     assert pairs.notes == (
         "1 of 50 pictures lie outside of A and B and are left out: 'cover.png'",
@@ -181,7 +181,7 @@ def test_folders_of_parts_by_any_of_their_names(tmp_path: Path, paint: Paint) ->
     for i in range(8):
         paint(tmp_path / "a" / ("Train" if i % 2 else "VALID") / f"{i // 2}.png")
         paint(tmp_path / "B" / ("train" if i % 2 else "val") / f"{i // 2}.png")
-    assert partners(open_pairs(str(tmp_path), task="paired")) == {
+    assert partners(open_dataset(str(tmp_path), task="paired")) == {
         **{f"a/Train/{i}.png": f"B/train/{i}.png" for i in range(4)},
         **{f"a/VALID/{i}.png": f"B/val/{i}.png" for i in range(4)},
     }
@@ -193,19 +193,19 @@ def test_the_part_is_that_of_the_source(
 ) -> None:
     for name in ("A/0.png", "A/1.png", "A/2.png", "B/test/0.png", "B/test/1.png", "B/train/2.png"):
         paint(tmp_path / name)
-    pairs = open_pairs(str(tmp_path), task="paired", direction=direction)
+    pairs = open_dataset(str(tmp_path), task="paired", direction=direction)
     assert len(partners(pairs)) == 3
     assert [name for name, part in held(pairs.source).items() if part == "test"] == [f"B/{name}" for name in held_out]
-    assert len(pairs.target.rows["test"]) == len(held_out)
+    assert len(pairs.rows["test"]) == len(held_out)
     if direction == "AtoB":
         (tmp_path / "A" / "2.png").unlink()  # so that all the targets are in `test`
-        assert len(open_pairs(str(tmp_path), task="paired").target.rows["train"]) == 2
+        assert len(open_dataset(str(tmp_path), task="paired").rows["train"]) == 2
 
 
 def test_equal_names_come_before_equal_stems(tmp_path: Path, paint: Paint) -> None:
     lay(tmp_path, "{kind}", paint, 3)
     paint(tmp_path / "A" / "00.jpg")
-    pairs = open_pairs(str(tmp_path), task="paired")
+    pairs = open_dataset(str(tmp_path), task="paired")
     assert partners(pairs) == {"A/00.jpg": "B/00.jpg", "A/01.png": "B/01.jpg", "A/02.png": "B/02.jpg"}
     assert "'A/00.png'" in pairs.notes[0]
 
@@ -214,13 +214,13 @@ def test_equal_names_come_before_equal_stems(tmp_path: Path, paint: Paint) -> No
 @pytest.mark.parametrize("side", ["A", "B"])
 def test_unreadable_partners(tmp_path: Path, paint: Paint, side: str, direction: str) -> None:
     lay(tmp_path, "{kind}", paint)
-    good = held(open_pairs(str(tmp_path), task="paired", direction=direction).source)  # type: ignore[arg-type]
+    good = held(open_dataset(str(tmp_path), task="paired", direction=direction).source)  # type: ignore[arg-type]
     row = list(good.values()).index("train")
     name = sorted((tmp_path / side).iterdir())[row]
     name.write_bytes(b"no picture")
     with pytest.raises(UserError, match=f"1 of 24 pictures cannot be read: '{side}/{name.name}'"):
-        open_pairs(str(tmp_path), task="paired", direction=direction)  # type: ignore[arg-type]
-    pairs = open_pairs(str(tmp_path), task="paired", direction=direction, skip_bad=True)  # type: ignore[arg-type]
+        open_dataset(str(tmp_path), task="paired", direction=direction)  # type: ignore[arg-type]
+    pairs = open_dataset(str(tmp_path), task="paired", direction=direction, skip_bad=True)  # type: ignore[arg-type]
     assert len(partners(pairs)) == 23
     assert {Path(a).stem for a in partners(pairs)} == {Path(b).stem for b in partners(pairs).values()}
     assert (
@@ -235,20 +235,20 @@ def test_nothing_readable_together(tmp_path: Path, paint: Paint) -> None:
     for name in ("A/00.png", "B/01.jpg"):
         (tmp_path / name).write_bytes(b"no picture")
     with pytest.raises(UserError, match="no pair is left"):
-        open_pairs(str(tmp_path), task="paired", skip_bad=True)
+        open_dataset(str(tmp_path), task="paired", skip_bad=True)
 
 
 def test_sizes_channels_and_shapes(tmp_path: Path, paint: Paint) -> None:
     for i in range(12):
         paint(tmp_path / "A" / f"{i:02}.png", (40, 20) if i == 3 else (40, 40), bands=1)
         paint(tmp_path / "B" / f"{i:02}.png", (24, 24) if i else (101, 100), bands=4)
-    pairs = open_pairs(str(tmp_path), task="paired")
-    assert (pairs.source.width, pairs.target.width) == (16, 16)
-    assert (pairs.source.channels, pairs.target.channels) == (1, 4)
+    pairs = open_dataset(str(tmp_path), task="paired")
+    assert (pairs.source.width, pairs.width) == (16, 16)
+    assert (pairs.source.channels, pairs.channels) == (1, 4)
     assert pairs.source.why["size"] == "the target's"
     assert pairs.notes == ("of 1 of 12 pairs the two pictures differ in shape: 'A/03.png' (40x20 and 24x24)",)
-    set_by_hand = open_pairs(str(tmp_path), task="paired", size="24x8", channels="3")
-    for side in (set_by_hand.source, set_by_hand.target):
+    set_by_hand = open_dataset(str(tmp_path), task="paired", size="24x8", channels="3")
+    for side in (set_by_hand.source, set_by_hand):
         assert side.images.shape == (12, 8, 24, 3)
         assert side.why["size"] == "you set it"
 
@@ -258,7 +258,7 @@ def test_two_paths(tmp_path: Path, paint: Paint) -> None:
         paint(tmp_path / "photos" / ("val" if i % 5 == 1 else "train") / f"{i}.png")
         if i != 7:
             paint(tmp_path / "drawn" / "all" / f"{i}.jpg", seed=1)
-    pairs = open_pairs(str(tmp_path / "photos"), str(tmp_path / "drawn"), task="paired")
+    pairs = open_dataset(str(tmp_path / "photos"), str(tmp_path / "drawn"), task="paired")
     assert pairs.name == "photos-drawn"
     assert {Path(a).stem: Path(b).stem for a, b in partners(pairs).items()} == {
         str(i): str(i) for i in range(40) if i != 7
@@ -275,21 +275,21 @@ def test_equal_numbers_in_parts_are_no_partners(tmp_path: Path, paint: Paint) ->
                 paint(tmp_path / "a1" / part / f"{i}.png")
             if (part, i) != ("train", 0):
                 paint(tmp_path / "b1" / part / f"{i}.png")
-    pairs = open_pairs(str(tmp_path / "a1"), str(tmp_path / "b1"), task="paired")
+    pairs = open_dataset(str(tmp_path / "a1"), str(tmp_path / "b1"), task="paired")
     assert partners(pairs) == {name: name for name in pairs.source.names}
     assert "2 of 22 pictures have no partner and are left out: 'train/0.png', 'test/0.png'" in pairs.notes[0]
     paint(tmp_path / "c1" / "3.png")  # of train or of test?
     with pytest.raises(UserError, match="no picture of equal name"):
-        open_pairs(str(tmp_path / "a1"), str(tmp_path / "c1"), task="paired")
+        open_dataset(str(tmp_path / "a1"), str(tmp_path / "c1"), task="paired")
 
 
 def test_named_sets(tmp_path: Path, paint: Paint) -> None:
     for i in range(30):
         paint(tmp_path / f"{i}.png")
-    apart = open_pairs(str(tmp_path), "digits", task="unpaired")
-    assert (len(apart.source), len(apart.target), apart.target.labels) == (30, 1797, None)
-    assert (apart.source.width, apart.target.width) == (8, 8)
-    pairs = open_pairs("digits", str(tmp_path), task="paired", size="8")
+    apart = open_dataset(str(tmp_path), "digits", task="unpaired")
+    assert (len(apart.source), len(apart), apart.labels) == (30, 1797, None)
+    assert (apart.source.width, apart.width) == (8, 8)
+    pairs = open_dataset("digits", str(tmp_path), task="paired", size="8")
     assert partners(pairs) == {str(i): f"{i}.png" for i in range(30)}
     digits = open_dataset("digits")
     assert (pairs.source.images[pairs.source.names.index("17")] == digits.images[17]).all()
@@ -302,22 +302,20 @@ def test_an_equal_name_is_in_the_same_part_of_both_sides(tmp_path: Path, paint: 
         if i % 4:
             paint(tmp_path / "y" / f"{i}.jpg", (8, 8), seed=1)
     two = str(tmp_path / "x"), str(tmp_path / "y")
-    apart = open_pairs(*two, task="unpaired")
-    ours, theirs = (
-        {Path(name).stem: part for name, part in held(side).items()} for side in (apart.source, apart.target)
-    )
+    apart = open_dataset(*two, task="unpaired")
+    ours, theirs = ({Path(name).stem: part for name, part in held(side).items()} for side in (apart.source, apart))
     common = ours.keys() & theirs.keys()
     assert {part: sum(ours[name] == part for name in common) > 0 for part in PARTS} == dict.fromkeys(PARTS, True)
     assert all(ours[name] == theirs[name] for name in common)
-    together = open_pairs(*two, task="paired")  # so that no partner of what is held out was trained on
+    together = open_dataset(*two, task="paired")  # so that no partner of what is held out was trained on
     assert {Path(name).stem: part for name, part in held(together.source).items()} == {n: ours[n] for n in common}
 
 
 def test_unreadable_pictures_of_two_kinds(tmp_path: Path, paint: Paint, capsys: pytest.CaptureFixture[str]) -> None:
     lay(tmp_path, "{part}{kind}", paint)
     (tmp_path / "trainB" / "08.jpg").write_bytes(b"no picture")
-    pairs = open_pairs(str(tmp_path), task="unpaired", skip_bad=True)
-    assert (len(pairs.source), len(pairs.target)) == (24, 23)
+    pairs = open_dataset(str(tmp_path), task="unpaired", skip_bad=True)
+    assert (len(pairs.source), len(pairs)) == (24, 23)
     note = "1 of 24 target pictures cannot be read and are left out: 'trainB/08.jpg' (not a picture)"
     assert pairs.notes == (note,)
     assert capsys.readouterr().err.count("08.jpg") == 1
@@ -345,7 +343,7 @@ def test_wrong_layouts(tmp_path: Path, paint: Paint, files: list[str], task: str
     if len(list(tmp_path.rglob("*.png"))) < len(files):
         pytest.skip("names do not differ by case here")
     with pytest.raises(UserError, match=words):
-        open_pairs(str(tmp_path), task=task)  # type: ignore[arg-type]
+        open_dataset(str(tmp_path), task=task)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -360,7 +358,7 @@ def test_wrong_layouts(tmp_path: Path, paint: Paint, files: list[str], task: str
 )
 def test_impossible_options(wide: Path, options: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        open_pairs(**({"data": str(wide), "task": "paired"} | options))  # type: ignore[arg-type]
+        open_dataset(**({"data": str(wide), "task": "paired"} | options))  # type: ignore[arg-type]
 
 
 def test_show(tmp_path: Path, paint: Paint, capsys: pytest.CaptureFixture[str]) -> None:
@@ -373,10 +371,10 @@ def test_show(tmp_path: Path, paint: Paint, capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     for text in ("source", "target", "24", "32x32", "the target's", "'B/99.png'"):
         assert text in shown
-    pairs = open_pairs(str(tmp_path / "d"), task="paired")
+    pairs = open_dataset(str(tmp_path / "d"), task="paired")
     sheet, twice = read(tmp_path / "sheet.png"), np.ones((2, 2, 1), np.uint8)
-    first = pairs.source.rows["train"][0], pairs.target.rows["train"][0]
-    both = np.kron(pairs.source.images[first[0]], twice), np.kron(pairs.target.images[first[1]], twice)
+    first = pairs.source.rows["train"][0], pairs.rows["train"][0]
+    both = np.kron(pairs.source.images[first[0]], twice), np.kron(pairs.images[first[1]], twice)
     assert (sheet[:64, :128] == np.concatenate([np.broadcast_to(each, (64, 64, 3)) for each in both], 1)).all()
     assert (sheet[:64, 128 : 128 + GAP] == 255).all()
     assert cli.main(["data", "show", str(tmp_path / "d" / "A"), str(tmp_path / "d" / "B"), *command[3:]]) == 0
@@ -394,7 +392,7 @@ def test_show_keeps_alpha_and_is_named_after_both(
         paint(tmp_path / "grey" / f"{i}.png", bands=1)
         paint(tmp_path / "clear" / f"{i}.png", bands=4)
     monkeypatch.chdir(tmp_path)
-    assert show(open_pairs("grey", "clear", task="paired")) == Path("grey-clear-sheet.png")
+    assert show(open_dataset("grey", "clear", task="paired")) == Path("grey-clear-sheet.png")
     sheet = read(tmp_path / "grey-clear-sheet.png")
     assert (sheet[:64, :64, 3] == 255).all()
     assert sheet[:64, 64:128, 3].min() < 255

@@ -31,8 +31,8 @@ CONFIG = Config(NetworkConfig("r3gan:Generator", SHAPE), NetworkConfig("r3gan:Di
 @pytest.fixture
 def run(photos, tmp_path):
     """The folder of a run of 4 steps on the photos."""
-    digest = ganvas.open_dataset(str(photos)).digest
-    options, data = identity(TrainOptions(str(photos)), digest), {"name": "photos", "digest": digest}
+    dataset = ganvas.open_dataset(str(photos))
+    options, data = identity(TrainOptions(str(photos)), dataset.digest), {"name": "photos", "digest": dataset.digest}
     plan = make_plan(options=options, data=data, config=CONFIG, legs=(4,))
     made = Run(tmp_path / "runs" / "00000-photos-auto", plan)
     made.folder.mkdir(parents=True)
@@ -42,7 +42,7 @@ def run(photos, tmp_path):
     with torch.no_grad():
         for parameter in state.average.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
-    made.snapshot(state)
+    made.snapshot(state, dataset)
     return made.folder
 
 
@@ -105,7 +105,7 @@ def test_the_ceiling_is_what_the_run_started_from(run):
     fresh = module.untrained(ganvas.load(run), CONFIG.seed, device)
     assert torch.equal(before, torch.get_rng_state())
     images = np.concatenate(list(ganvas.render(fresh, seeds=range(3))))
-    assert np.array_equal(images, first.task.sample(first.average, 3))
+    assert np.array_equal(images, first.task.sample(first.average, 3, None))
     other = module.untrained(ganvas.load(run), 1, device)
     assert not np.array_equal(images, np.concatenate(list(ganvas.render(other, seeds=range(3)))))
 

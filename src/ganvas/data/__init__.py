@@ -5,24 +5,20 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.edges import edges
 from ganvas.data.flatness import flat_share
 from ganvas.data.opening import load_dataset, open_dataset
-from ganvas.data.pairs import Pairs, load_pairs, open_pairs
 from ganvas.data.sampler import balanced_rows_at, rows_at
 from ganvas.data.sheet import contact_sheet, show, show_data
 from ganvas.data.symmetry import mirror_p
 
 __all__ = [
     "Dataset",
-    "Pairs",
     "balanced_rows_at",
     "clean_cache",
     "contact_sheet",
     "edges",
     "flat_share",
     "load_dataset",
-    "load_pairs",
     "mirror_p",
     "open_dataset",
-    "open_pairs",
     "rows_at",
     "show",
     "show_data",

@@ -155,7 +155,7 @@ def _measure(listing: Listing, bad: dict[str, str], pool: ThreadPoolExecutor) ->
     def size(row: int) -> tuple[int, int]:
         return size_of(listing.read(row))
 
-    blocks = _results(listing, range(len(listing.names)), size, "measuring pictures", 1024, bad, pool)
+    blocks = in_threads(listing, range(len(listing.names)), size, "measuring pictures", 1024, bad, pool)
     return {row: result for block in blocks for row, result in block}
 
 
@@ -179,7 +179,7 @@ def _decoded(
         seen.rows += rows
         yield from _copied(listing.array, channels, block)
         return
-    for results in _results(listing, rows, one, "preparing pictures", block, bad, pool):
+    for results in in_threads(listing, rows, one, "preparing pictures", block, bad, pool):
         seen.rows += [row for row, _ in results]
         seen.colour += sum(picture.colour for _, picture in results)
         seen.alpha += sum(picture.alpha for _, picture in results)
@@ -196,7 +196,7 @@ def _copied(array: NDArray[np.uint8], channels: int, block: int) -> Iterator[NDA
         yield to_channels(pixels, channels)
 
 
-def _results(
+def in_threads(
     listing: Listing,
     rows: Iterable[int],
     task: Callable[[int], T],
@@ -221,7 +221,7 @@ def _results(
                 f"{listing.names[row]!r} has so many pixels that it looks like an attack ({error}); remove it"
             ) from error
         except Exception as error:  # parsers of broken files raise anything
-            bad[listing.names[row]] = _reason(error)
+            bad[listing.names[row]] = reason_of(error)
             return None
 
     rows = list(rows)
@@ -233,7 +233,8 @@ def _results(
             advance(len(part))
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return in words why a picture cannot be read."""
     if isinstance(error, UnidentifiedImageError):
         return "not a picture"
     text = str(error.strerror if isinstance(error, OSError) and error.strerror else error)

@@ -38,6 +38,12 @@ class Dataset:
     summary: Summary
     why: dict[str, str]
     """The reasons for size, channels and fit; under `classes` what limits leave."""
+    source: "Dataset | None" = None
+    """What is translated into these pictures, of the same size; None where nothing is."""
+    paired: bool = False
+    """Whether `source.rows[part][i]` and `rows[part][i]` are partners; else the two are independent."""
+    notes: tuple[str, ...] = ()
+    """What of two kinds was left out or looks odd, counted, the first ones named."""
 
     def __len__(self) -> int:
         return len(self.images)

@@ -6,6 +6,7 @@ Rules: an EXIF orientation is applied, of an animation the first frame counts, c
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,7 +32,17 @@ class Half:
     right: bool
 
 
-Raw = bytes | NDArray[np.uint8] | Half
+@dataclass(frozen=True)
+class Crop:
+    """A part of a picture of which many parts are wanted, so that it is decoded only once."""
+
+    whole: Callable[[], Image.Image]
+    """Gives the picture as `upright` does; from any thread."""
+    box: tuple[int, int, int, int]
+    """Left, top, right, bottom; px."""
+
+
+Raw = bytes | NDArray[np.uint8] | Half | Crop
 
 
 class Decoded(NamedTuple):
@@ -46,12 +57,14 @@ class Decoded(NamedTuple):
 def open_picture(raw: Raw) -> Image.Image:
     """Open a file's bytes, of which only the header is read yet, or wrap an array [H, W] or [H, W, 3].
 
-    Of a half, it is the whole file.
+    Of a half, it is the whole file; of a crop, the crop.
 
     Raises:
         Image.DecompressionBombError: more pixels than Pillow's limit.
         Exception: whatever Pillow raises for what it cannot read.
     """
+    if isinstance(raw, Crop):
+        return raw.whole().crop(raw.box)
     if isinstance(raw, Half):
         raw = raw.file
     if isinstance(raw, bytes):
@@ -65,6 +78,9 @@ def size_of(raw: Raw) -> tuple[int, int]:
     Raises:
         Exception: as `open_picture`; or it is a half of what is none.
     """
+    if isinstance(raw, Crop):  # nothing is decoded for it
+        left, top, right, bottom = raw.box
+        return right - left, bottom - top
     with open_picture(raw) as image:
         width, height = image.size
         # Pillow decodes a whole PNG to look for EXIF behind its pixels.
@@ -72,6 +88,15 @@ def size_of(raw: Raw) -> tuple[int, int]:
         if exif.get(ExifTags.Base.Orientation) in _TURNED:
             width, height = height, width
     return (_half(width, height), height) if isinstance(raw, Half) else (width, height)
+
+
+def upright(raw: Raw) -> Image.Image:
+    """Decode a picture at its own size: as L, RGB, or premultiplied RGBa where it has a transparent pixel.
+
+    Raises:
+        Exception: as `open_picture`.
+    """
+    return _plain(ImageOps.exif_transpose(open_picture(raw)))
 
 
 def decode(raw: Raw, width: int, height: int, fit: str) -> Decoded:
@@ -84,11 +109,13 @@ def decode(raw: Raw, width: int, height: int, fit: str) -> Decoded:
     if not isinstance(raw, Half):  # whose border must stay between two pixels
         longer = 2 * max(width, height)
         image.draft(None, (longer, longer))  # JPEG can decode at half, a quarter or an eighth of its size
-    image = ImageOps.exif_transpose(image)
-    if isinstance(raw, Half):
-        half = _half(*image.size)
-        image = image.crop((half * raw.right, 0, half * (1 + raw.right), image.height))
-    image = _resized(_plain(image), width, height, fit)
+    if not isinstance(raw, Crop):  # which is upright and plain already
+        image = ImageOps.exif_transpose(image)
+        if isinstance(raw, Half):
+            half = _half(*image.size)
+            image = image.crop((half * raw.right, 0, half * (1 + raw.right), image.height))
+        image = _plain(image)
+    image = _resized(image, width, height, fit)
     array = np.asarray(image)
     inner = np.full((image.height, image.width, 4), 255, np.uint8)
     if image.mode == "RGBa":

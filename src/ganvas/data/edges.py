@@ -12,7 +12,7 @@ from ganvas.console import progress, say
 from ganvas.data import build
 from ganvas.data.dataset import Dataset
 from ganvas.data.decode import to_channels
-from ganvas.data.opening import find_source, load_source
+from ganvas.data.prepared import find_source, load_source
 from ganvas.data.sources import Source, hidden
 from ganvas.errors import UserError
 from ganvas.files import find_path, made_folder, printable, tell_unwritable
@@ -27,7 +27,7 @@ FAINTEST = 4.0  # grey levels per px: less does not become black, lest noise be 
 def edges(options: EdgesOptions) -> Path:
     """Write pairs side by side (edges left, photograph right) as PNG, with the names and folders of the photographs.
 
-    What `ganvas.open_pairs(OUT, task="paired")` takes. Returns the folder.
+    What `ganvas train OUT --task paired` takes. Returns the folder.
 
     Raises:
         UserError: as `open_dataset`; or the folder is not empty, or cannot be written.

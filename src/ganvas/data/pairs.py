@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from ganvas.console import say
 from ganvas.data import build
 from ganvas.data.cache import content_of
+from ganvas.data.crops import crops
 from ganvas.data.dataset import Dataset
 from ganvas.data.decode import Half, Raw, area_lost
 from ganvas.data.labels import FOLDERS, PARTS, TRAIN, arrange
-from ganvas.data.opening import find_source, load_source
+from ganvas.data.prepared import find_source, load_source
 from ganvas.data.sources import Listing, Source, hash_of
 from ganvas.errors import UserError
-from ganvas.options import PairOptions, takes
+from ganvas.options import DataOptions
 
 ASPECT = 0.02  # by which the shapes of partners may differ unmentioned
 _LISTED = 3  # pictures in a note or an error
@@ -28,25 +29,6 @@ _EXPECTED = {
     True: f"pairs are expected as pictures whose left half is A and right half B, or with equal names as {_TWO}",
     False: f"two kinds of pictures are expected as {_TWO}",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Pictures of two kinds, of one size: what is translated, and what it is to become."""
-
-    name: str
-    """Short, fit for a folder's name."""
-    source: Dataset
-    target: Dataset
-    paired: bool
-    """Whether `source.rows[part][i]` and `target.rows[part][i]` are partners; else the two are independent."""
-    notes: tuple[str, ...]
-    """What was left out or looks odd, counted, the first ones named."""
-
-    @property
-    def digest(self) -> str:
-        """Hash of both, in this order, and of whether they are paired."""
-        return hash_of("pairs", self.source.digest, self.target.digest, self.paired)
 
 
 @dataclass(frozen=True)
@@ -97,23 +79,17 @@ class _Side:
         return Source(self.place.name, stamp, lambda: side, listing.skipped)
 
 
-@takes(PairOptions)
-def open_pairs(options: PairOptions) -> Pairs:
-    """Open pictures of two kinds by the options of the command line, preparing them the first time.
+def load_pairs(options: DataOptions) -> Dataset:
+    """Open pictures of two kinds, preparing them the first time.
 
-    With the task `paired` equal names are partners; with any other the two kinds are independent.
+    With the task `paired` equal names are partners; with any other the two kinds are independent. With `style` the
+    targets are crops of the pictures there (see crops.py).
+
+    Returns:
+        The pictures that the others, its `source`, are to become; both have one size.
 
     Raises:
         UserError: nothing usable there, or not laid out as expected; one sentence says what and what to do.
-    """
-    return load_pairs(options)
-
-
-def load_pairs(options: PairOptions) -> Pairs:
-    """Do what `open_pairs` does, for options that are at hand.
-
-    Raises:
-        UserError: as there.
     """
     if options.limit_per_class is not None or options.imbalance is not None:
         raise UserError("--limit-per-class and --imbalance are about classes, but translation knows none; leave them")
@@ -122,10 +98,9 @@ def load_pairs(options: PairOptions) -> Pairs:
     a, b, partners = _places(options, paired, notes)
     if options.direction == "BtoA":
         a, b, partners = b, a, [(other, one) for one, other in partners]
-    target = load_source(b, recipe, options, tell=False)
-    source = load_source(a, replace(recipe, size=(target.width, target.height)), options, tell=False)
-    if recipe.size is None:
-        source = replace(source, why=source.why | {"size": "the target's"})
+    source, target = _alike(a, b, recipe, options)
+    if options.task == "style":
+        notes += target.summary.notes
     if paired:
         source, target = _aligned(source, target, partners, notes)
         sizes = _sizes(target)
@@ -142,13 +117,30 @@ def load_pairs(options: PairOptions) -> Pairs:
     for note in notes:
         say(note)
     name = a.name if options.target is None else f"{a.name}-{b.name}"
-    return Pairs(name, source, target, paired, tuple(notes))
+    digest = hash_of("pairs", source.digest, target.digest, paired)
+    return replace(target, name=name, digest=digest, source=source, paired=paired, notes=tuple(notes))
+
+
+def _alike(a: Source, b: Source, recipe: build.Recipe, options: DataOptions) -> tuple[Dataset, Dataset]:
+    """Open both in the size of the target or, of a style, of the source; with equal channels, unless they are pairs."""
+    style = options.task == "style"
+    lead = load_source(a if style else b, recipe, options, tell=False)
+    same = replace(recipe, size=(lead.width, lead.height))
+    if style:
+        b = crops(b, same.size)
+    other = load_source(b if style else a, same, options, tell=False)
+    if recipe.size is None:
+        other = replace(other, why=other.why | {"size": f"the {'source' if style else 'target'}'s"})
+    if options.task != "paired" and lead.channels != other.channels:  # they are compared through one network
+        same = replace(same, channels=max(lead.channels, other.channels))
+        return load_source(a, same, options, tell=False), load_source(b, same, options, tell=False)
+    return (lead, other) if style else (other, lead)
 
 
 # ---------------------------------------------------------------------------------------------- layouts
 
 
-def _places(options: PairOptions, paired: bool, notes: list[str]) -> tuple[Source, Source, list[tuple[str, str]]]:
+def _places(options: DataOptions, paired: bool, notes: list[str]) -> tuple[Source, Source, list[tuple[str, str]]]:
     """Return where A and B are and, of pairs, the names of partners; what is left out goes to the notes."""
     data = str(options.data)
     place = find_source(data)

@@ -1,4 +1,4 @@
-"""From the options of the command line to a dataset, prepared in the cache the first time."""
+"""From a source to a dataset, prepared in the cache the first time."""
 
 import json
 from dataclasses import asdict
@@ -8,38 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganvas.console import say
-from ganvas.data import build, cache, limits, named, sources
+from ganvas.data import build, cache, named, sources
 from ganvas.data.build import Summary
 from ganvas.data.dataset import Dataset
 from ganvas.data.labels import PARTS
 from ganvas.errors import UserError, nearest
 from ganvas.files import find_path
-from ganvas.options import DataOptions, takes
+from ganvas.options import DataOptions
 
 _FORMAT = 2  # of the cache; another number makes all sets anew
-
-
-@takes(DataOptions)
-def open_dataset(options: DataOptions) -> Dataset:
-    """Open pictures by the options of the command line, preparing them the first time.
-
-    DATA is a folder or zip of pictures, MNIST-style idx files, or digits, mnist, fashion-mnist, cifar10.
-
-    Raises:
-        UserError: nothing usable there; one sentence says what and what to do.
-    """
-    return load_dataset(options)
-
-
-def load_dataset(options: DataOptions) -> Dataset:
-    """Do what `open_dataset` does, for options that are at hand.
-
-    Raises:
-        UserError: as there.
-    """
-    recipe, fewer = build.recipe(options), limits.parse(options)
-    dataset = load_source(find_source(str(options.data)), recipe, options)
-    return dataset if fewer is None else limits.limit(dataset, fewer)
 
 
 def load_source(source: sources.Source, recipe: build.Recipe, options: DataOptions, tell: bool = True) -> Dataset:

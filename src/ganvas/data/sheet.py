@@ -13,25 +13,23 @@ from rich.text import Text
 
 from ganvas.data.dataset import Dataset
 from ganvas.data.opening import load_dataset
-from ganvas.data.pairs import Pairs, load_pairs
 from ganvas.errors import UserError
 from ganvas.files import atomic_file, printable
 from ganvas.options import ShowOptions, takes
-from ganvas.pictures import COMFORT, GAP, grid, tile, to_pil, whole_factor
+from ganvas.pictures import COMFORT, GAP, grid, tile, to_pil, whole_factor, with_channels
 
 
 @takes(ShowOptions)
 def show_data(options: ShowOptions) -> Path:
-    """Open pictures, of two kinds where a second path or the task says so, and `show` them.
+    """Open pictures, and `show` them.
 
     Raises:
-        UserError: as `open_dataset`, `open_pairs` and `show`.
+        UserError: as `open_dataset` and `show`.
     """
-    two = options.target is not None or options.task != "generate"
-    return show(load_pairs(options) if two else load_dataset(options), options.out)
+    return show(load_dataset(options), options.out)
 
 
-def show(data: Dataset | Pairs, out: str | Path | None = None) -> Path:
+def show(data: Dataset, out: str | Path | None = None) -> Path:
     """Print what was found, and write a contact sheet; by default `<name>-sheet.png` in the current folder.
 
     Raises:
@@ -40,19 +38,17 @@ def show(data: Dataset | Pairs, out: str | Path | None = None) -> Path:
     path = Path(out or f"{data.name}-sheet.png").expanduser()
     console = Console(highlight=False)
     console.print(_table(data))
-    notes = [("note", note) for note in data.notes] if isinstance(data, Pairs) else []
-    kinds = (data.source, data.target) if isinstance(data, Pairs) else (data,)
     try:
         kind = Image.registered_extensions().get(path.suffix.lower())
         if kind not in Image.SAVE:
             raise ValueError("the name must end like a picture's, as .png")
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path, sync=False) as file:
-            sheet = pairs_sheet(data) if isinstance(data, Pairs) else contact_sheet(data)
-            sheet.save(file, format=kind)
+            contact_sheet(data).save(file, format=kind)
     except (OSError, ValueError) as error:
         raise UserError(f"the contact sheet cannot be written to {path} ({error})") from error
-    folders = [("prepared in", kind.folder) for kind in kinds]
+    notes = [("note", note) for note in data.notes]
+    folders = [("prepared in", kind.folder) for kind in _kinds(data).values()]
     for label, value in (*notes, *folders, ("contact sheet", path)):
         console.print(f"[bold]{label}[/bold]", Text(printable(value)), soft_wrap=True)
     return path
@@ -61,38 +57,29 @@ def show(data: Dataset | Pairs, out: str | Path | None = None) -> Path:
 def contact_sheet(dataset: Dataset, count: int = 64) -> Image.Image:
     """Return up to `count` training pictures, spread over all classes, side by side at a readable scale.
 
-    Enlarged by whole pixels; transparent where the pictures are, on white otherwise.
+    Of two kinds, partners are side by side, or else sources on the left and targets on the right. Enlarged by whole
+    pixels; transparent where the pictures are, on white otherwise.
     """
+    if dataset.source is not None:
+        return _two_kinds(dataset.source, dataset, count)
     rows = _spread(dataset, count)
     across = int(np.ceil(np.sqrt(len(rows) * dataset.height / dataset.width)))
     return grid(dataset.images[rows], across)
 
 
-def pairs_sheet(pairs: Pairs, count: int = 64) -> Image.Image:
-    """Return up to `count` training pictures: partners side by side, else sources on the left and targets on the right.
-
-    Enlarged by whole pixels; transparent where pictures are.
-    """
-    kinds = (pairs.source, pairs.target)
+def _two_kinds(source: Dataset, target: Dataset, count: int) -> Image.Image:
+    kinds = (source, target)
     channels = max(kind.channels for kind in kinds)
     n = min(count // 2, *(len(kind.rows["train"]) for kind in kinds))
-    left, right = (_with_channels(kind.images[_spread(kind, n)], channels) for kind in kinds)
-    width, height = pairs.target.width, pairs.target.height
+    left, right = (with_channels(kind.images[_spread(kind, n)], channels) for kind in kinds)
+    width, height = target.width, target.height
     scale = whole_factor(width, height, COMFORT)
     columns = int(np.ceil(np.sqrt(n * height / (2 * width))))
-    if pairs.paired:
+    if target.paired:
         return grid(np.concatenate([left, right], axis=2), columns, scale=scale)
     halves = [tile(half, columns, scale=scale) for half in (left, right)]
     between = np.full((len(halves[0]), 4 * GAP, channels), 0 if channels == 4 else 255, np.uint8)
     return to_pil(np.concatenate([halves[0], between, halves[1]], axis=1))
-
-
-def _with_channels(images: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """Give images [N, H, W, C] more channels: grey in each colour, and opaque."""
-    if images.shape[-1] == 1 < channels:
-        images = images.repeat(3, axis=-1)
-    missing = channels - images.shape[-1]
-    return np.pad(images, ((0, 0), (0, 0), (0, 0), (0, missing)), constant_values=255)
 
 
 def _spread(dataset: Dataset, count: int) -> NDArray[np.int64]:
@@ -103,17 +90,21 @@ def _spread(dataset: Dataset, count: int) -> NDArray[np.int64]:
     return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]
 
 
-def _table(data: Dataset | Pairs) -> Table:
+def _kinds(data: Dataset) -> dict[str, Dataset]:
+    return {"": data} if data.source is None else {"source": data.source, "target": data}
+
+
+def _table(data: Dataset) -> Table:
     """Return what was found, with a column for each kind of pictures."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
-    kinds = {"source": data.source, "target": data.target} if isinstance(data, Pairs) else {"": data}
+    kinds = _kinds(data)
     columns: list[dict[str, RenderableType]] = []
     for kind in kinds.values():
         table.add_column(overflow="fold")
         columns.append({})
         for label, value in _lines(kind):
-            if isinstance(data, Pairs) and label == "classes":
+            if data.source is not None and label == "classes":
                 continue  # which they are without
             before = f"{columns[-1][label]}; " if label in columns[-1] else ""
             columns[-1][label] = Text(printable(f"{before}{value}")) if isinstance(value, str) else value

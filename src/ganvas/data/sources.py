@@ -103,7 +103,7 @@ def hash_of(*values: object) -> str:
 def _folder(root: Path) -> Source:
     pictures, tables, arrays_found = dict[str, tuple[int, int, int]](), dict[str, tuple[int, int, int]](), []
     skipped: Counter[str] = Counter()
-    for name, stamp in _walk(root):
+    for name, stamp in walk(root):
         path = PurePosixPath(name)
         if path.suffix.lower() in ENDINGS:
             pictures[name] = stamp
@@ -122,7 +122,7 @@ def _folder(root: Path) -> Source:
 
     def read_table(name: str) -> bytes:
         with tell_unreadable(root / name):
-            return _read_file(root / name)
+            return read_file(root / name)
 
     tree = arrange(list(pictures), tables, read_table)
     base = root / tree.base
@@ -138,7 +138,7 @@ def _folder(root: Path) -> Source:
                 advance(1)
         return hash_of("files", tree.names, hashes)
 
-    listing = _tree_listing(tree, lambda row: _read_file(base / tree.names[row]), content, skipped)
+    listing = _tree_listing(tree, lambda row: read_file(base / tree.names[row]), content, skipped)
     whole = hash_of("folder", str(root), sorted(pictures.items()), sorted(tables.items()))
     return Source(short(root.name), whole, lambda: listing, dict(skipped))
 
@@ -157,7 +157,7 @@ def _tree_listing(tree: Tree, read: Callable[[int], Raw], content: Callable[[], 
     )
 
 
-def _walk(root: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
+def walk(root: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
     """Yield relative paths and (size, mtime, ctime) of files, in order, each folder once."""
     seen, waiting = set[tuple[int, int]](), [""]
     while waiting:
@@ -197,7 +197,13 @@ def _ending(path: PurePosixPath) -> str:
     return printable(path.suffix.lower()) or "no ending"
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger than 1 GiB.
+    """
     if path.stat().st_size > LARGEST:
         raise ValueError("it is larger than 1 GiB")
     return path.read_bytes()

@@ -20,13 +20,16 @@ from ganvas.metrics.classes import FEWEST, accuracy_score, of_classes, table
 from ganvas.metrics.features import find_extractor
 from ganvas.metrics.judge import BATCH, Judge, Measured, log_metrics, record
 from ganvas.metrics.scores import Points
+from ganvas.metrics.translations import of_translations, sources
 from ganvas.models import build_network, describe_network
 from ganvas.options import DataOptions, EvaluateOptions, takes
 from ganvas.pictures import Pixels
 from ganvas.report import Neighbours, neighbours, write_report
-from ganvas.report.measures import MEASURES
+from ganvas.report.measures import COLUMNS, MEASURES
 from ganvas.run import Run, data_options, open_run
 from ganvas.sample import Model, load, pick_device, render
+from ganvas.tasks.translation import examples
+from ganvas.tiles import translated
 
 FIRST = 1_000_000
 """The first seed of the pictures that are judged; snapshots and `ganvas generate` show the seeds from 0."""
@@ -56,17 +59,45 @@ def labels_like(judge: Judge, model: Model, dataset: Dataset) -> NDArray[np.int6
     return np.resize(dataset.labels[judge.rows], judge.n)
 
 
+def made(model: Model, dataset: Dataset, judge: Judge, seed: int = 0) -> Iterator[Pixels]:
+    """Make the pictures of a model that are to be judged, in batches uint8 [b, H, W, C].
+
+    Of noise: `drawn`, with labels like the training pictures'. Of pictures: the translations of held-out sources; of
+    partners, of those of the judge's held-out pictures, one by one.
+    """
+    if dataset.source is None:
+        return drawn(model, judge.n, seed, labels_like(judge, model, dataset))
+    rows = sources(dataset, judge)
+    batches = (dataset.source.images[rows[i : i + BATCH]] for i in range(0, len(rows), BATCH))
+    return (translated(model.translator, batch) for batch in batches)
+
+
+def of_model(
+    model: Model, nothing: Model, dataset: Dataset, judge: Judge, seed: int = 0
+) -> tuple[dict[str, Measured], Points]:
+    """Return all that is measured of a model beside an untrained one, and the features of its pictures."""
+    if dataset.source is None:
+        points = judge.points(made(model, dataset, judge, seed))
+        return judge.measure(points, made(nothing, dataset, judge, seed)), points
+    fakes, worst = (np.concatenate(list(made(one, dataset, judge))) for one in (model, nothing))
+    points = judge.points([fakes])
+    return of_translations(judge.measure(points, [worst]), dataset, judge, fakes, worst), points
+
+
 def untrained(model: Model, seed: int, device: torch.device) -> Model:
     """Return a model with the generator that a run of that seed starts from."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(describe_network(model.generator)).to(device).eval()
+        network = build_network(describe_network(model.network)).to(device).eval()
         return Model({"generator": network}, model.about)
 
 
 def nearest(model: Model, dataset: Dataset, judge: Judge) -> Neighbours:
     """Return some pictures of a model, and the training pictures that are most like them."""
-    fakes = np.concatenate(list(render(model, seeds=range(SHOWN))))
+    if dataset.source is None:
+        fakes = np.concatenate(list(render(model, seeds=range(SHOWN))))
+    else:
+        fakes = translated(model.translator, examples(dataset, SHOWN)[0])
     features, known = judge.extractor.features(fakes), judge.train.features
     return neighbours(fakes, features, dataset.images, judge.rows, known, judge.extractor.name)
 
@@ -107,11 +138,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     judge = Judge(dataset, extractor, split=options.split, n=options.n, seed=options.seed)
     which: dict[str, Any] = {"step": None, "images": None, "weights": None}
     if model:
-        draw = judge.n, options.seed, labels_like(judge, model, dataset)
-        ceiling = drawn(untrained(model, run.plan.config.seed if run else 0, device), *draw)
-        fakes = judge.points(drawn(model, *draw))
-        measured = judge.measure(fakes, ceiling)
-        which = about(model, run) | _by_class(options, model, dataset, judge, fakes, draw[2])
+        nothing = untrained(model, run.plan.config.seed if run else 0, device)
+        measured, fakes = of_model(model, nothing, dataset, judge, options.seed)
+        which = about(model, run) | _by_class(options, model, dataset, judge, fakes)
     elif pictures is not None:
         measured = judge.measure(pictures)
     which |= {"seed": options.seed, "data": {"name": dataset.name, "digest": dataset.digest}}
@@ -130,15 +159,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     return found
 
 
-def _by_class(
-    options: EvaluateOptions,
-    model: Model,
-    dataset: Dataset,
-    judge: Judge,
-    fakes: Points,
-    labels: NDArray[np.int64] | None,
-) -> dict[str, Any]:
+def _by_class(options: EvaluateOptions, model: Model, dataset: Dataset, judge: Judge, fakes: Points) -> dict[str, Any]:
     """Return what can be said of the classes of a model that draws them on demand: `classes` and `accuracy`."""
+    labels = labels_like(judge, model, dataset)
     if labels is None:
         if model.classes:
             say("note: the data has not the classes of the model, so these take turns, and are not measured one by one")
@@ -186,10 +209,11 @@ def _holds_pictures(path: Path) -> bool:
 
 def _open_model(options: EvaluateOptions, path: Path) -> tuple[Model, Run | None]:
     model = load(path, weights=options.weights, device=options.device, trust=options.trust)
-    next(drawn(model, 1))  # one that is broken shows it here, before a long wait
     assert model.path is not None
     folder = model.path.parent
     run = open_run(folder) if (folder / "config.json").is_file() else None
+    if run is None or not run.plan.translates:
+        next(drawn(model, 1))  # one that is broken shows it here, before a long wait
     if options.size or (run and options.fit):
         raise UserError(f"{path} brings the size and fit of its pictures along; leave out --size and --fit")
     return model, run
@@ -201,14 +225,17 @@ def _open_data(options: EvaluateOptions, model: Model | None, run: Run | None) -
     Raises:
         UserError: there are none, or they have another shape.
     """
+    if options.target and not options.data:
+        raise UserError("--target names the pictures of the other kind; say --data, too")
     data = options.data or (run and run.plan.data.get("source"))
     if not data:
         raise UserError("say what to compare with: --data and the pictures that the model was trained on")
     shape: dict[str, Any] = {"size": options.size, "fit": options.fit or "crop", "skip_bad": options.skip_bad}
-    ours: Any = model and model.generator.config
+    ours: Any = model and model.network.config
     if model:
         shape |= {"size": f"{ours.width}x{ours.height}", "channels": str(ours.channels)}
-    dataset = load_dataset(data_options(run, data, options.skip_bad) if run else DataOptions(data, **shape))
+    plain = DataOptions(data, options.target, **shape)
+    dataset = load_dataset(data_options(run, data, options.skip_bad, options.target) if run else plain)
     if model is None:
         return dataset
     shapes = [(x.width, x.height, x.channels) for x in (ours, dataset)]
@@ -264,10 +291,12 @@ def _tell(measured: Mapping[str, Measured], lead: str, judge: Judge) -> None:
     """Print the values beside floor and ceiling, what they rest on, and how to read them."""
     any_ = next(iter(measured.values()))
     official = any_.extractor == "inception"
-    say(f"{'':14}{'value':>11}{'floor':>11}{'ceiling':>11}")
+    columns = [key for key in COLUMNS if any(getattr(one, key) is not None for one in measured.values())]
+    say(f"{'':14}{''.join(f'{key:>11}' for key in columns)}")
     for name, one in measured.items():
         shown = "FID" if official and name == "frechet" else name
-        numbers = "".join(f"{'-' if x is None else f'{x:.4g}':>11}" for x in (one.value, one.floor, one.ceiling))
+        each = [getattr(one, key) for key in columns]
+        numbers = "".join(f"{'-' if x is None else f'{x:.4g}':>11}" for x in each)
         interval = "" if one.low is None else f" 95 % of the time between {one.low:.4g} and {one.high:.4g}."
         say(f"{shown:14}{numbers}   {MEASURES[name][1]}{interval}")
     say(
@@ -283,6 +312,8 @@ def _tell(measured: Mapping[str, Measured], lead: str, judge: Judge) -> None:
         say("floor: what real pictures that were not trained on get; nothing can be expected to do better.")
     if any(one.ceiling is not None for one in measured.values()):
         say("ceiling: what the same network gets before any training.")
+    if any_.source is not None:
+        say("source: what the untranslated pictures get.")
     if "memorisation" in measured:
         copier = (1 + judge.share) / 2
         say(f"memorisation: a model that only copied its training pictures would get about {copier:.2f}.")

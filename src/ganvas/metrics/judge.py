@@ -54,6 +54,8 @@ class Measured:
     low: float | None = None
     high: float | None = None
     """The 95 % interval; of the kernel distance only."""
+    source: float | None = None
+    """What the untranslated sources get; of translations only."""
 
 
 @contextmanager

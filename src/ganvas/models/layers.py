@@ -85,3 +85,17 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 def activate(x: Tensor) -> Tensor:
     """Leaky ReLU."""
     return F.leaky_relu(x, SLOPE)
+
+
+class Plain(nn.Module):
+    """An activated 3x3 convolution, after which each pixel may be normalised."""
+
+    def __init__(self, inputs: int, outputs: int, normed: bool) -> None:
+        super().__init__()
+        self.normed = normed
+        self.conv = conv(inputs, outputs, 3, ACTIVATED)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H, W]."""
+        x = activate(self.conv(x))
+        return normalise(x) if self.normed else x

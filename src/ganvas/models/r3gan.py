@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganvas.errors import UserError
-from ganvas.models.layers import ACTIVATED, OfClass, activate, clamp, conv, initialised, normalise, resize
+from ganvas.models.layers import ACTIVATED, OfClass, Plain, activate, clamp, conv, initialised, normalise, resize
 
 
 @dataclass(frozen=True)
@@ -195,20 +195,6 @@ class Finish(nn.Module):
         """Add what the features [N, width, h, w] show at full size to the image [N, channels, h, w], made as large."""
         x = normalise(activate(resize(self.thin(x), self.size) + self.pattern(code)))
         return resize(image, self.size) + self.to_image(x)
-
-
-class Plain(nn.Module):
-    """An activated 3x3 convolution, after which each pixel may be normalised."""
-
-    def __init__(self, inputs: int, outputs: int, normed: bool) -> None:
-        super().__init__()
-        self.normed = normed
-        self.conv = conv(inputs, outputs, 3, ACTIVATED)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [N, inputs, H, W] to [N, outputs, H, W]."""
-        x = activate(self.conv(x))
-        return normalise(x) if self.normed else x
 
 
 class Bottleneck(nn.Module):

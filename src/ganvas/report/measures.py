@@ -1,7 +1,7 @@
 """What was measured, in words: the verdict, and the table."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganvas.report.markup import Html, el, join
@@ -38,6 +38,18 @@ MEASURES = {
         "How many generated pictures are nearer to one of the training than to one held back; half means no copying.",
         "The more above it, the more is copied.",
     ),
+    "l1": ("L1", "How far each pixel is from that of the true partner, of 0 to 1; lower is better.", ""),
+    "psnr": ("PSNR", "The same in dB, where large errors weigh more; higher is better.", ""),
+    "ssim": (
+        "SSIM",
+        "How like the true partner in structure: 1 is the same; higher is better.",
+        "What is sharp but slightly elsewhere scores worse than a blur, so trust the distances above it more.",
+    ),
+    "content": (
+        "Content",
+        "How much of a source's outlines its translation keeps: 1 is all, 0 none.",
+        "Too near to 1, and little was changed.",
+    ),
 }
 """By metric: its name, what it says, and what else a beginner may want to know."""
 DISTANCES = ("frechet", "kernel")
@@ -50,7 +62,16 @@ HEADLINES = (
     (0.0, "No closer to real pictures than an untrained network."),
 )
 """By the least share of the way that is covered."""
-COLUMNS = ("Measure", "Generated", "Real, held back (floor)", "Untrained (ceiling)", "Way covered")
+COLUMNS = {
+    "value": "Generated",
+    "floor": "Real, held back (floor)",
+    "ceiling": "Untrained (ceiling)",
+    "source": "Source, untouched",
+}
+"""What is shown of a measure; the last only of translations."""
+SHARES = ("precision", "recall", "coverage", "memorisation")
+"""Shown in per cent."""
+DECIMALS = {"density": 2, "l1": 3, "psnr": 1, "ssim": 3, "content": 2}
 
 
 def number(value: object) -> float:
@@ -141,14 +162,15 @@ def table(final: Mapping[str, Any] | None) -> Html:
         return el("p", "Nothing was measured yet; ", el("code", "ganvas evaluate"), " does it at any time.")
     rests = {name: _rests_on(final[name]) for name in there}
     same = len(set(rests.values())) == 1
-    heads = [el("th", COLUMNS[0], scope="col"), *(el("th", name, scope="col", class_="n") for name in COLUMNS[1:4])]
+    shown = [key for key in COLUMNS if any(math.isfinite(value_of(final, name, key)) for name in there)]
+    heads = [el("th", "Measure", scope="col"), *(el("th", COLUMNS[key], scope="col", class_="n") for key in shown)]
     rows = []
     for name in there:
         first = el("span", " judge by this one first", class_="first") if name == final.get("lead") else None
         note = el("small", " ".join([*MEASURES[name][1:], *([] if same else [rests[name]])]))
         cells = [el("th", el("b", name_of(name, final)), first, note, scope="row")]
-        for column, text in zip(COLUMNS[1:], _row(final, name), strict=False):
-            cells.append(el("td", text, class_="n", data_name=column))
+        for key, text in zip(shown, _row(final, name, shown), strict=True):
+            cells.append(el("td", text, class_="n", data_name=COLUMNS[key]))
         far = covered(final, name)
         cells.append(el("td", *([] if far is None else [_bar(far), el("small", percent(far))]), class_="bar"))
         rows.append(el("tr", *cells))
@@ -157,7 +179,7 @@ def table(final: Mapping[str, Any] | None) -> Html:
     about = f"{whose}, after {images_of(int(seen))}. " if math.isfinite(seen) else f"{whose}. "
     about += "A rough estimate, made while training. " if final.get("purpose") == "estimate" else ""
     caption = el("caption", about + (rests[there[0]] if same else ""))
-    head = el("thead", el("tr", *heads, el("th", COLUMNS[4], scope="col", class_="bar")))
+    head = el("thead", el("tr", *heads, el("th", "Way covered", scope="col", class_="bar")))
     return el("div", el("table", caption, head, el("tbody", *rows), class_="measures"), class_="scroll")
 
 
@@ -171,15 +193,15 @@ def _rests_on(measured: Mapping[str, Any]) -> str:
     )
 
 
-def _row(final: Mapping[str, Any], name: str) -> list[Html]:
-    """Return value, floor and ceiling, to equal and sensible digits."""
-    numbers = [value_of(final, name, key) for key in ("value", "floor", "ceiling", "low", "high")]
-    if name in DISTANCES or name == "density":
-        digits = 2 if name == "density" else digits_of(numbers[0])
-        texts = [f"{one:,.{digits}f}" if math.isfinite(one) else "–" for one in numbers]
-    else:
+def _row(final: Mapping[str, Any], name: str, keys: Sequence[str]) -> list[Html]:
+    """Return the value and the others of these keys, to equal and sensible digits."""
+    numbers = [value_of(final, name, key) for key in (*keys, "low", "high")]
+    if name in SHARES:
         texts = [percent(one) if math.isfinite(one) else "–" for one in numbers]
-    shown = [el("span", text) for text in texts[:3]]
-    if "–" not in texts[3:]:
-        shown[0] = join([shown[0], el("small", f"{texts[3]} to {texts[4]}", title="the 95 % interval")])
+    else:
+        digits = digits_of(numbers[0]) if name in DISTANCES else DECIMALS[name]
+        texts = [f"{one:,.{digits}f}" if math.isfinite(one) else "–" for one in numbers]
+    shown = [el("span", text) for text in texts[:-2]]
+    if "–" not in texts[-2:]:
+        shown[0] = join([shown[0], el("small", f"{texts[-2]} to {texts[-1]}", title="the 95 % interval")])
     return shown

@@ -21,6 +21,13 @@ from ganvas.run import ELSEWHERE, Plan, Run
 from ganvas.watch import duration
 
 
+MADE = {
+    False: "None of the generated pictures was ever drawn or photographed: each was made from random numbers.",
+    True: "Each generated picture was made from the source at the same place, which was never trained on.",
+}
+"""What is said of the samples, by whether they are translations."""
+
+
 class Warned(Protocol):
     """What a finding of health.py has."""
 
@@ -54,6 +61,8 @@ def write_report(run: Run, *, neighbours: Neighbours | None, findings: Sequence[
         "head": _head(run.plan, stats),
         "warnings": _warnings(run.plan, stats, findings),
         "verdict": verdict(final),
+        "made_from": MADE[run.plan.translates],
+        "made_of": "sources" if run.plan.translates else "random numbers",
         "samples": samples(run, best),
         "moments": moments(run, best),
         "curves": _curves(run.plan, stats, estimates, best),
@@ -199,7 +208,8 @@ def _commands(run: Run) -> Html:
     """Return what to type next, in whatever folder, with the options of this run."""
     path = run.folder.absolute()
     folder, data = shlex.quote(str(path)), shlex.quote(str(run.plan.data.get("source", "DATA")))
-    given = [data]
+    target = run.plan.data.get("target")
+    given = [data, *([shlex.quote(target)] if target else [])]
     for field in fields(TrainOptions):
         value = run.plan.options.get(field.name)
         usual = None if field.default is MISSING else field.default
@@ -212,9 +222,14 @@ def _commands(run: Run) -> Html:
     lines = {
         "Train on for another 10 minutes": f"ganvas train {' '.join(given)}"
         + (" --extend 10m" if run.finished else ""),
-        "Make new pictures": f"ganvas generate {folder} --n 64",
-        "Measure again, with all held-out pictures": f"ganvas evaluate {folder} --data {data}",
     }
+    measure = f"ganvas evaluate {folder} --data {data}"
+    if run.plan.translates:
+        lines["Translate pictures"] = f"ganvas translate {folder} PICTURES --out translated"
+        measure += f" --target {shlex.quote(target)}" if target else ""
+    else:
+        lines["Make new pictures"] = f"ganvas generate {folder} --n 64"
+    lines["Measure again, with all held-out pictures"] = measure
     if not run.finished:
         lines = {"Go on to the end": lines.pop("Train on for another 10 minutes"), **lines}
     return el("dl", *(part for name, line in lines.items() for part in (el("dt", name), el("dd", el("code", line)))))

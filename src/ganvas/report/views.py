@@ -112,7 +112,12 @@ def samples(run: Run, best: int | None) -> Html:
     if snapshots and best != snapshots[-1][0]:
         kept = "after {}; the best by the estimates, and what ganvas generate draws with"
         shown += [("Generated, best", kept.format(images_of(i)), path) for i, path in snapshots if i == best]
-    figures = [_figure(run, *what) for what in [*shown, ("Real", "from the training data", run.folder / "reals.png")]]
+    real = "from the training data"
+    if run.plan.translates:
+        paired = run.plan.options.get("task") == "paired"
+        real = "what they should become" if paired else "of the kind that they are to become"
+        shown.insert(0, ("Sources", "held back from training", run.folder / "sources.png"))
+    figures = [_figure(run, *what) for what in [*shown, ("Real", real, run.folder / "reals.png")]]
     there = [figure for figure in figures if figure is not None]
     if not there:
         return el("p", "There are no pictures yet.")

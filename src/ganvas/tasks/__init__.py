@@ -4,8 +4,10 @@ from ganvas.errors import UserError
 from ganvas.find import find
 from ganvas.tasks.base import Task
 from ganvas.tasks.generate import Generate
+from ganvas.tasks.paired import Paired
+from ganvas.tasks.unpaired import Unpaired
 
-TASKS: dict[str, type[Task]] = {"generate": Generate}
+TASKS: dict[str, type[Task]] = {"generate": Generate, "paired": Paired, "unpaired": Unpaired, "style": Unpaired}
 
 
 def find_task(name: str) -> type[Task]:

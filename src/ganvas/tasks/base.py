@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ganvas.config import Config, Player
+from ganvas.data import Dataset
 from ganvas.pictures import Pixels
 from ganvas.sample import Model, render, rows_of_classes
 
 Batch = dict[str, Tensor]
-"""Named tensors of N rows each: `image` [N, C, H, W] in [-1, 1], what the task draws (`z`), and `label` [N] if it is
-told the classes."""
+"""Named tensors of N rows each: `image` [N, C, H, W] in [-1, 1], what the task draws (`z`), `label` [N] if it is told
+the classes, and `source` like `image` where pictures are translated."""
 
 
 def _as_it_is(images: Tensor) -> Tensor:
@@ -30,7 +31,9 @@ class Pair:
     real: Tensor
     fake: Tensor
     condition: Tensor | None = None
-    """What both are judged under, handed to the discriminator as it is."""
+    """What both are judged under: classes [N], or images [N, C, H, W], which augmentation moves along."""
+    taps: tuple[int, ...] = ()
+    """Stages of the discriminator whose features the task's extras want."""
     weight: float = 1.0
     gamma: float | None = None
     """Weight of this pair's penalties; by default the objective's."""
@@ -39,12 +42,17 @@ class Pair:
 
     def judge(self, images: Tensor) -> Tensor:
         """Return the logits [n], or [n, K] of K places, of the first n rows' images."""
-        images = self.alter(images)
-        if self.condition is None:
-            logits = self.discriminator(images)
-        else:
-            logits = self.discriminator(images, self.condition[: len(images)])
-        return logits.float()
+        return self.look(images)[0]
+
+    def look(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the logits of the first n rows' images, and the features of each tapped stage."""
+        given = [self.alter(images)]
+        if self.condition is not None:
+            given.append(self.condition[: len(images)])
+        if not self.taps:
+            return self.discriminator(*given).float(), []
+        logits, features = self.discriminator(*given, taps=self.taps)
+        return logits.float(), features
 
 
 class Scores:
@@ -53,15 +61,28 @@ class Scores:
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
 
-    @cached_property
+    @property
     def real(self) -> Tensor:
-        """Logits of the real images [N]."""
-        return self.pair.judge(self.pair.real)
+        """Logits of the real images [N], or [N, K] of K places."""
+        return self._real[0]
+
+    @property
+    def fake(self) -> Tensor:
+        """Logits of the generated images, like those of the real ones."""
+        return self._fake[0]
+
+    @property
+    def features(self) -> list[tuple[Tensor, Tensor]]:
+        """Of each tapped stage, the features of the real and of the generated images [N, C, H, W]."""
+        return list(zip(self._real[1], self._fake[1], strict=True))
 
     @cached_property
-    def fake(self) -> Tensor:
-        """Logits of the generated images [N]."""
-        return self.pair.judge(self.pair.fake)
+    def _real(self) -> tuple[Tensor, list[Tensor]]:
+        return self.pair.look(self.pair.real)
+
+    @cached_property
+    def _fake(self) -> tuple[Tensor, list[Tensor]]:
+        return self.pair.look(self.pair.fake)
 
 
 class Task(ABC):
@@ -85,10 +106,10 @@ class Task(ABC):
     def pairs(self, player: Player, batch: Batch) -> dict[str, Pair]:
         """Return what is compared when `player` learns."""
 
-    def sample(self, networks: nn.ModuleDict, n: int) -> Pixels:
+    def sample(self, networks: nn.ModuleDict, n: int, dataset: Dataset) -> Pixels:
         """Draw a snapshot's pictures with the generator player's (averaged) networks, always of the same seeds.
 
-        Where there are classes, row after row is of one class each.
+        Where there are classes, row after row is of one class each. A translation's are of the same sources.
 
         Returns:
             uint8 [n, H, W, C]; 4 channels are premultiplied.

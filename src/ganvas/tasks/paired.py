@@ -1,0 +1,61 @@
+"""Pictures from their partners (Isola et al. 2017, "Image-to-image translation with conditional adversarial nets")."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ganvas.config import Config, Player, build
+from ganvas.models import build_network
+from ganvas.tasks.base import Batch, Pair, Scores
+from ganvas.tasks.translation import Translation
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of what is minimised beside the adversarial loss; 0 for not at all."""
+
+    l1: float = 100.0
+    """The distance to the partner (eq. 4)."""
+    features: float = 0.0
+    """The same, of the discriminator's features (Wang et al. 2018, "pix2pixHD", eq. 4)."""
+    adversarial: float = 1.0
+
+
+class Paired(Translation):
+    """A generator, and a discriminator that sees what was translated, too."""
+
+    def __init__(self, config: Config) -> None:
+        self.weights = build(Weights, config.weights, "weights.")
+        self.generator = build_network(config.generator, "generator")
+        self.discriminator = build_network(config.discriminator, "discriminator")
+        self.networks = {
+            "generator": nn.ModuleDict({"generator": self.generator}),
+            "discriminator": nn.ModuleDict({"discriminator": self.discriminator}),
+        }
+        self.taps = tuple(range(len(config.discriminator.settings["widths"]))) if self.weights.features else ()
+
+    def pairs(self, player: Player, batch: Batch) -> dict[str, Pair]:
+        """The partner against the translation, both beside the source."""
+        taps = self.taps if player == "generator" else ()
+        weight = 1.0 if player == "discriminator" else self.weights.adversarial
+        fake = self.generator(batch["source"])
+        return {"image": Pair(self.discriminator, batch["image"], fake, batch["source"], taps, weight)}
+
+    def extras(
+        self, player: Player, batch: Batch, pairs: Mapping[str, Pair], scores: Mapping[str, Scores]
+    ) -> dict[str, Tensor]:
+        """The distance to the partner, in pixels and in features."""
+        if player == "discriminator":
+            return {}
+        found = {"generator/l1": self.weights.l1 * distance(pairs["image"].fake, batch["image"])}
+        if self.taps:
+            each = [distance(fake, real.detach()) for real, fake in scores["image"].features]
+            found["generator/features"] = self.weights.features * torch.stack(each).mean(0)
+        return found
+
+
+def distance(one: Tensor, other: Tensor) -> Tensor:
+    """Return the mean absolute difference [N] of tensors [N, ...]."""
+    return (one.float() - other.float()).abs().flatten(1).mean(1)
