@@ -99,21 +99,20 @@ def translation(facts: Facts, weights: dict[str, float]) -> Config:
     widths = [min(WIDEST, 8 * max(1, 256 // side))]
     while len(widths) < MOST_SCALES and side >> len(widths) >= COARSE:
         widths.insert(0, min(WIDEST, 2 * widths[0]))
-    # A source that is only near enough must come through without a bottleneck.
-    generator = {"widths": tuple(widths), "skips": True} if paired else {"widths": tuple(widths[1:] or widths)}
+    # Without skips, one scale less: the content has to come through the coarsest.
+    scales = tuple(widths if paired else widths[1:] or widths)
+    generator = {**facts.shape, SOURCE: facts.source, "widths": scales, "skips": paired}
+    discriminator = {**facts.shape, SOURCE: facts.source if paired else 0, "widths": tuple(widths)}
     return Config(
-        generator=NetworkConfig("translation:Generator", facts.shape | {SOURCE: facts.source} | generator),
-        discriminator=NetworkConfig(
-            "translation:Discriminator",
-            facts.shape | {SOURCE: facts.source if paired else 0, "widths": tuple(widths)},
-        ),
+        generator=NetworkConfig("translation:Generator", generator),
+        discriminator=NetworkConfig("translation:Discriminator", discriminator),
         objective=ObjectiveConfig(gamma=0.1),
         optimiser=OptimiserConfig(lr=5e-4),
         weights=weights,
         batch=8,
         ema_kimg=1.0,
         why={
-            "generator.widths": f"{len(generator['widths'])} scales, each half the next; fine ones cost a CPU most",
+            "generator.widths": f"{len(scales)} scales, each half the next; fine ones cost a CPU most",
             "objective.gamma": "the least of 0.01, 0.1 and 1 with which colours settled, on drawings",
             "weights": ", ".join(f"{name} {value:g}" for name, value in weights.items()),
         },

@@ -20,7 +20,6 @@ from ganvas.report.views import Neighbours, beside, best_of, moments, samples, s
 from ganvas.run import ELSEWHERE, Plan, Run
 from ganvas.watch import duration
 
-
 MADE = {
     False: "None of the generated pictures was ever drawn or photographed: each was made from random numbers.",
     True: "Each generated picture was made from the source at the same place, which was never trained on.",
