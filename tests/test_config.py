@@ -100,7 +100,11 @@ def test_whole_numbers_become_floats_and_lists_tuples():
         ({"order": "discriminator"}, "order="),
         ({"task": ["generate"]}, "task="),
         ({"mirror": 1}, "mirror=1"),
-        ({"why": {"batch": 3}}, "why="),
+        ({"why": {"batch": 3}}, "why.batch=3 is not of type str"),
+        ({"weights": {"l1": "nan"}}, "weights.l1='nan' is not of type float"),
+        ({"weights": {"l1": True}}, "weights.l1=True is not a number"),
+        ({"weights": {1: 2.0}}, "weights={1: 2.0} is not of type dict"),
+        ({"weights": [3]}, "weights=[3] is not of type dict"),
         ({"generator": {"settings": {}}}, "generator: "),
         ({"generator": {"network": "a:B", "settings": []}}, "generator.settings=[]"),
         ({}, "generator"),
@@ -109,6 +113,12 @@ def test_whole_numbers_become_floats_and_lists_tuples():
 def test_values_that_do_not_fit_are_named(values, told):
     base = plain(CONFIG) if values and "generator" not in values else {"discriminator": plain(CONFIG)["discriminator"]}
     assert told in refused(lambda: build(Config, base | values, ""))
+
+
+def test_whole_numbers_become_floats_in_mappings_too():
+    weights = build(Config, plain(CONFIG) | {"weights": {"l1": 5}}, "").weights
+    assert type(weights["l1"]) is float
+    assert weights == {"l1": 5.0}
 
 
 def test_a_network_names_its_settings_by_their_place():
@@ -160,9 +170,12 @@ def test_overriding_leaves_the_original_alone():
     assert plain(CONFIG) == before
 
 
-def test_another_network_keeps_the_shape_of_the_images_and_nothing_else():
+def test_another_network_keeps_what_it_knows_of_the_data_and_nothing_else():
     made = override(CONFIG, ["generator.network=mine:Net", "generator.depth=3"]).generator
     assert made == NetworkConfig("mine:Net", {"channels": 3, "width": 48, "height": 32, "depth": 3})
+    told = CONFIG.replace(discriminator=NetworkConfig("a:B", {"channels": 3, "source": 1, "classes": 2, "blocks": 4}))
+    made = override(told, ["discriminator.network=mine:Net"]).discriminator
+    assert made == NetworkConfig("mine:Net", {"channels": 3, "source": 1, "classes": 2})
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,24 @@ def test_a_dry_run_leaves_nothing(pictures: Path, tmp_path: Path, capsys: pytest
     assert "Huang et al. 2024" in err
 
 
+@pytest.mark.parametrize(
+    ("task", "source"),
+    [("paired", "from partners of 3 channel(s)"), ("unpaired", "from 37 train, 1 val, 2 test of 3 channel(s)")],
+)
+def test_the_source_of_a_translation_is_told(
+    pictures: Path, tmp_path: Path, task: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, told = tmp_path / "others", dict[str, object]()
+    others.mkdir()
+    for path in pictures.iterdir():
+        with Image.open(path) as image:
+            image.rotate(90).save(others / path.name)
+    monkeypatch.setattr("ganvas.launch.table", lambda rows, why: told.update(rows))
+    args = command(pictures, tmp_path, str(others), "--task", task, "--budget", "1steps", "--dry-run")
+    assert main([*args, "--set", "generator.blocks=1"]) == 0
+    assert str(told["data"]).endswith(f"8x8, {source}")
+
+
 def test_init_takes_over_the_weights(pictures: Path, tmp_path: Path) -> None:
     assert main(command(pictures, tmp_path / "a", "--budget", "3steps")) == 0
     first = only_run(tmp_path / "a")
@@ -227,6 +245,8 @@ def test_every_setting_is_in_the_plan(pictures: Path, tmp_path: Path) -> None:
         (["--preset", "article-mist"], "article-mnist"),
         (["--loss", "hinj"], "hinge"),
         (["--task", "generat"], "generate"),
+        (["."], "add --task paired, unpaired or style"),
+        (["--set", "weights.l1=5"], "no weights"),
         (["--budget", "soon"], "budget"),
         (["--snap", "10s"], "--snap"),
         (["--set", "generator.widht=3"], "width"),

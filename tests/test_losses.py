@@ -121,6 +121,16 @@ def test_penalties_of_a_linear_discriminator():
     torch.testing.assert_close(values, (squared.sqrt() - 1).square().float().expand(5))
 
 
+def test_of_several_places_the_penalty_is_their_mean_on_average():
+    places = images(7, 1, 3, 4, seed=9)  # each place's weights
+    real = images(20_000, 1, 3, 4, seed=1)
+    torch.manual_seed(0)
+    values = r1(lambda x: x.flatten(1) @ places.flatten(1).T, real, real)
+    expected = float(places.flatten(1).square().sum(1).mean() / 2)
+    assert float(values.mean()) == pytest.approx(expected, rel=0.02)
+    assert float(values.std()) > 0.1 * expected  # a random one each time
+
+
 def test_the_gradient_penalty_takes_fakes_of_another_precision():
     real, fake = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2, dtype=torch.bfloat16)  # as under autocast
     assert gradient_penalty(lambda x: x.sum((1, 2, 3)), real, fake).tolist() == pytest.approx([1, 1])

@@ -57,6 +57,21 @@ def test_networks_build_and_fit(name, channels):
     assert discriminator(generator(torch.zeros(1, 100))).shape == (1,)
 
 
+@pytest.mark.parametrize(
+    ("name", "task", "weights", "paper"),
+    [
+        ("pix2pix", "paired", {"l1", "features", "adversarial"}, "Isola et al. 2017"),
+        ("cut", "unpaired", {"nce", "nce_identity"}, "Park et al. 2020"),
+        ("fastcut", "style", {"nce", "nce_identity"}, "Park et al. 2020"),
+        ("cyclegan", "unpaired", {"cycle", "identity"}, "Zhu et al. 2017"),
+    ],
+)
+def test_translations_weigh_what_their_papers_do(name, task, weights, paper):
+    config = find_preset(name)(replace(FACTS, task=task, source=3))
+    assert config.weights.keys() == weights
+    assert config.why["weights"].startswith(f"as in {paper}")
+
+
 @pytest.mark.parametrize("name", ARTICLES)
 def test_another_size_says_what_to_do(name):
     with pytest.raises(UserError, match="not of 32x28; say --size 28"):

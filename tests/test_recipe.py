@@ -11,6 +11,7 @@ from ganvas.config import Budget, Config, Facts, NetworkConfig, ObjectiveConfig,
 from ganvas.errors import UserError
 from ganvas.models import build_network
 from ganvas.options import TrainOptions
+from ganvas.tasks import TASKS
 
 CONFIG = Config(NetworkConfig("a:G", {"width": 8}), NetworkConfig("a:D"), why={"batch": "the preset's"})
 
@@ -55,6 +56,76 @@ def test_every_reason_is_about_a_setting():
         assert hasattr(config, section), name
         assert not key or key in sections.get(section, vars(getattr(config, section))), name
         assert reason
+
+
+# ------------------------------------------------------------------------------------------------- translation
+
+
+def translating(task: str = "paired", side: int = 64, **more: object) -> Config:
+    made = dataclasses.replace(facts(side, side, 3), task=task, source=1, **more)
+    return recipe.translation(made, {"l1": 100.0}, "Somebody et al. 2020")
+
+
+@pytest.mark.parametrize("side", [4, 7, 16, 17, 50, 256])
+@pytest.mark.parametrize("task", ["paired", "unpaired"])
+def test_the_recipe_of_a_translation_suits_every_size(task, side):
+    config = recipe.apply(TrainOptions("x", task=task), translating(task, side))
+    with torch.device("meta"):
+        generator = build_network(config.generator, "generator")
+        discriminator = build_network(config.discriminator, "discriminator")
+        source = torch.randn(2, 1, side, side)
+        images = generator(source)
+        assert images.shape == (2, 3, side, side)
+        assert discriminator(images, *[source] * (task == "paired")).shape[0] == 2
+    scales = len(generator.config.widths)
+    told = config.why["generator.widths"]
+    assert told.startswith("one scale;" if scales == 1 else f"{scales} scales, each half the next;")
+
+
+def test_only_a_discriminator_of_pairs_is_told_of_a_source():
+    assert translating("paired").discriminator.settings["source"] == 1
+    assert "source" not in translating("unpaired").discriminator.settings
+
+
+@pytest.mark.parametrize("task", ["paired", "unpaired", "style"])
+@pytest.mark.parametrize("more", [{"images": 500, "mirror_p": 0.5}, {"images": 10**6, "mirror_p": 0.001}], ids=str)
+def test_few_pictures_are_augmented_and_mirrored_whatever_is_learned(task, more):
+    made, usual = translating(task, **more), recipe.auto(dataclasses.replace(facts(), **more))
+    assert (made.augment, made.mirror) == (usual.augment, usual.mirror)
+    assert all(made.why[name] == usual.why[name] for name in ("augment.kinds", "mirror"))
+    assert (made.augment.kinds == recipe.USUAL) == made.mirror == (more["images"] == 500)
+
+
+def test_what_the_weights_are_from_is_told():
+    assert translating().why["weights"] == "as in Somebody et al. 2020"
+
+
+# ------------------------------------------------------------------------------------------------------- check
+
+
+def test_all_tasks_are_known_before_they_are_loaded():
+    for task in (*TASKS, "my.tasks:Task"):
+        recipe.check(TrainOptions("x", task=task))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"task": "pared"}, "there is no task 'pared'; did you mean 'paired'?"),
+        ({"task": "zzz"}, "known: generate, paired, style, unpaired"),
+        ({"target": "y"}, "two paths are for translation: add --task paired, unpaired or style"),
+        ({"set": ("weights.l1=5",)}, "the task generate has no weights to set"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_task_is_told_before_data_is_opened(options, told):
+    with pytest.raises(UserError) as caught:
+        recipe.check(TrainOptions("x", **options))
+    assert told in str(caught.value)
+
+
+def test_two_paths_may_be_of_a_task_of_ones_own():
+    recipe.check(TrainOptions("x", target="y", task="my.tasks:Task"))
 
 
 # ------------------------------------------------------------------------------------------------------- apply
@@ -123,6 +194,17 @@ def test_values_that_no_training_could_use_are_refused(options):
 def test_schedules_that_cannot_be_are_refused(entry):
     with pytest.raises(UserError):
         recipe.apply(TrainOptions("x", set=(entry,)), CONFIG)
+
+
+@pytest.mark.parametrize("weight", ["-1", "1e999", "-1e999", "nan", "True", "'much'"])
+def test_weights_that_cannot_be_are_refused(weight):
+    with pytest.raises(UserError, match=r"^weights\.l1\b"):
+        recipe.apply(TrainOptions("x", task="paired", set=(f"weights.l1={weight}",)), translating())
+
+
+def test_weights_are_set():
+    made = recipe.apply(TrainOptions("x", task="paired", set=("weights.l1=5", "weights.features=0")), translating())
+    assert made.weights == {"l1": 5.0, "features": 0.0}
 
 
 # ----------------------------------------------------------------------------------------------------- lengths

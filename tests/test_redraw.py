@@ -129,6 +129,19 @@ def test_grey_and_colour_and_sixteen_bits_become_what_the_network_takes(run, tmp
     assert pixels(translate(to_grey, deep, out=tmp_path / "out")).shape == (21, 30)
 
 
+def test_some_models_lead_back(run, photos, tmp_path):
+    config = NetworkConfig(f"{__name__}:Negative", {})
+    networks = {name: Negative(NegativeConfig()).eval() for name in ("generator", "backward")}
+    networks["backward"].factor.data.fill_(1)
+    save_model(tmp_path / "m.safetensors", networks, dict.fromkeys(networks, config))
+    picture = save(photos / "a.png", noise())
+    for back in (False, True):
+        made = translate(tmp_path / "m.safetensors", picture, back=back)
+        assert np.array_equal(pixels(made), noise() if back else 255 - noise())
+    with pytest.raises(UserError, match="leads one way only; for --back, train with --preset cyclegan"):
+        translate(run, picture, back=True)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_network_without_alpha_leaves_the_pictures_own(tmp_path, channels):
     model = negative(tmp_path / "m.safetensors", channels=channels, source=channels)
@@ -295,19 +308,36 @@ def test_a_broken_model_touches_nothing(photos, tmp_path):
 # ------------------------------------------------------------------------------------------- sheets and clips
 
 
-def test_sheets_show_both(run, photos):
+def test_sheets_show_both(run, photos, capsys):
     save(photos / "a.png", noise(70, 80))
-    save(photos / "compare" / "a.png", noise(8, 8))
+    save(photos / "a.bmp", noise(8, 8))
     save(photos / "deep" / "b.bmp", noise(1, 1500))
     out = translate(run, photos, compare=True)
-    sheets = ["compare.png", "compare/a.png", "compare/compare/a.png.png", "compare/deep/b.png"]
-    assert files(out) == sorted(["a.png", "compare/a.png.png", "deep/b.png", *sheets])
-    sheet = pixels(out / "compare" / "a.png")
+    sheets = out.parent / "translated-compare"
+    assert files(out) == files(sheets) == ["a.png", "a.png.png", "deep/b.png"]
+    assert f"originals beside their translations are in {sheets}" in capsys.readouterr().err
+    assert np.array_equal(pixels(sheets / "a.png")[::8, :64:8], noise(8, 8))
+    sheet = pixels(sheets / "a.png.png")
     assert np.array_equal(sheet[:, :80], noise(70, 80))
     assert np.array_equal(sheet[:, 80 + GAP :], 255 - noise(70, 80))
-    assert pixels(out / "compare" / "deep" / "b.png").shape == (1, 2 * 1024 + GAP, 3)
-    assert pixels(out / "compare.png").shape == (2 * 128 + GAP, 4 * 128 + 3 * GAP, 3)
-    assert np.array_equal(pixels(out / "compare" / "compare" / "a.png.png")[::8, :64:8], noise(8, 8))
+    assert pixels(sheets / "deep" / "b.png").shape == (1, 2 * 1024 + GAP, 3)
+    assert pixels(out.parent / "translated-compare.png").shape == (2 * 128 + GAP, 4 * 128 + 3 * GAP, 3)
+
+
+def test_sheets_neither_replace_originals_nor_are_taken_in(run, photos, tmp_path, monkeypatch):
+    save(photos / "a.png", noise(8, 8))
+    for _ in range(2):
+        out = translate(run, photos, out=photos / "out", compare=True)
+        assert files(out) == ["a.png"]
+    assert files(photos) == ["a.png", "out-compare.png", "out-compare/a.png", "out/a.png"]
+    photos.rename(tmp_path / "out-compare")
+    with pytest.raises(UserError, match=r"out-compare/a.png would be replaced"):
+        translate(run, tmp_path / "out-compare" / "a.png", out=tmp_path / "out", compare=True)
+    save(tmp_path / "b.png", noise(8, 8))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    translate(run, tmp_path / "b.png", out=".", compare=True)
+    assert files(tmp_path / "here-compare") == ["b.png"]
 
 
 def test_a_single_picture_has_one_sheet(tmp_path):
@@ -315,8 +345,9 @@ def test_a_single_picture_has_one_sheet(tmp_path):
     picture = np.full((64, 64, 4), (0, 0, 0, 255), np.uint8)
     picture[:32, :, 3] = 0
     made = translate(model, save(tmp_path / "a.png", picture), out=tmp_path / "out", compare=True)
-    assert files(made.parent) == ["a.png", "compare/a.png"]
-    sheet = pixels(tmp_path / "out" / "compare" / "a.png")
+    assert files(made.parent) == files(tmp_path / "out-compare") == ["a.png"]
+    assert not (tmp_path / "out-compare.png").exists()
+    sheet = pixels(tmp_path / "out-compare" / "a.png")
     assert (sheet[:32] == 255).all()
     assert (sheet[32:, :64] == 0).all()
     assert (sheet[32:, 70:] == 255).all()
@@ -328,8 +359,8 @@ def test_clips_are_translated_frame_by_frame(run, photos, capsys):
     (photos / "cut.gif").write_bytes((photos / "a.gif").read_bytes()[:-30])
     film(photos / "c.mov")
     out = translate(run, photos, compare=True)
-    clips = ["a.gif", "b.png", "c.mp4"]
-    assert files(out) == sorted([*clips, "compare.png", "compare/a.png", "compare/b.png", "compare/c.png"])
+    assert files(out) == ["a.gif", "b.png", "c.mp4"]
+    assert files(out.parent / "translated-compare") == ["a.png", "b.png", "c.png"]
     with Image.open(out / "a.gif") as clip:
         frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(clip)]
     assert np.array_equal(np.stack(frames), 255 - squares())
@@ -340,6 +371,16 @@ def test_clips_are_translated_frame_by_frame(run, photos, capsys):
     said = capsys.readouterr().err
     assert "c.mov: flicker 0.00 of 255 levels, where it stands still (100% of it)" in said
     assert "'cut.gif' (" in said
+
+
+def test_a_clip_that_breaks_later_leaves_nothing(run, photos, tmp_path):
+    save(photos / "a.png", noise(8, 8))
+    data = bytearray(animated(photos / "b.png", squares(), [50] * 4).read_bytes())
+    data[data.rindex(b"fdAT") + 10] ^= 255
+    (photos / "b.png").write_bytes(data)
+    out = translate(run, photos, out=tmp_path / "out", compare=True)
+    assert files(out) == files(tmp_path / "out-compare") == ["a.png"]
+    assert pixels(tmp_path / "out-compare.png").shape == (128, 2 * 128 + GAP, 3)
 
 
 def test_flicker_is_smoothed(run, photos, capsys):

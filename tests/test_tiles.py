@@ -115,3 +115,4 @@ def test_spans_meet_and_see_enough(height, width, limit):
         assert largest <= limit
     if height * width <= limit:
         assert len(rows) == len(columns) == 1
+    assert plan(height - 3, width - 1, 4, 49, limit) == (rows, columns)  # up to the next multiples

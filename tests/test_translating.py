@@ -179,7 +179,9 @@ def test_places_are_spread_over_the_picture_and_differ() -> None:
 def test_contrast_wants_each_place_to_be_like_its_source() -> None:
     task, batch = Unpaired(make_config("cut", "unpaired")), make_batch()
     chances = torch.rand(4, PLACES, generator=torch.Generator().manual_seed(0))
-    same, other = (task._contrast(batch["source"], fake, chances) for fake in (batch["source"], batch["image"]))
+    same, other = (
+        task._contrast(task.there.encode(batch["source"]), fake, chances) for fake in (batch["source"], batch["image"])
+    )
     assert same.shape == (4,)
     assert (same < 0.5 * other).all()
 
@@ -323,6 +325,34 @@ def test_an_unpaired_run(kinds: Path, tmp_path: Path, preset: str, capsys: pytes
     found = json.loads(capsys.readouterr().out)
     assert found["content"]["source"] == pytest.approx(1, abs=1e-4)
     assert "l1" not in found
+
+
+def test_few_sources_are_measured_though_none_is_held_out(
+    kinds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted((kinds / "trainA").iterdir())[:5]:
+        (few / path.name).write_bytes(path.read_bytes())
+    run = train(few, tmp_path, str(kinds / "trainB"), "--task", "unpaired", "--augment", "yes", "--budget", "9steps")
+    assert "from the training data" in (run / "report.html").read_text()
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--features", "random", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["content"]["n"] == 5
+
+
+def test_other_data_may_have_other_channels(halves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train(halves, tmp_path, "--task", "paired")
+    grey = tmp_path / "grey"
+    grey.mkdir()
+    for path in halves.iterdir():
+        with Image.open(path) as image:
+            left = image.convert("L").convert("RGB")
+            left.paste(image.crop((SIDE, 0, 2 * SIDE, SIDE)), (SIDE, 0))
+            left.save(grey / path.name)
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--data", str(grey), "--features", "random", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["l1"]["value"] > 0
 
 
 def test_a_style_is_learned_from_one_painting(kinds: Path, tmp_path: Path) -> None:

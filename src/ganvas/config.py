@@ -163,6 +163,8 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return build(typing.cast(Any, hint), value, where + ".")
     origins = [hint, *typing.get_args(hint)] if isinstance(hint, types.UnionType) else [hint]
+    if typing.get_origin(hint) is dict and isinstance(value, Mapping):
+        value = {key: _fit(entry, typing.get_args(hint)[1], f"{where}.{key}") for key, entry in value.items()}
     if isinstance(value, list) and any(typing.get_origin(o) is tuple for o in origins):
         value = tuple(value)
     if isinstance(value, str) and tuple[str, ...] in origins:
@@ -204,8 +206,9 @@ def override(config: Config, settings: Iterable[str]) -> Config:
                 raise UserError(f"there is no setting {path!r}{nearest(section, target)}")
             target = target[section]
         if set(target) == {"network", "settings"}:
-            if key == "network":  # another network has other settings; only the shape of the images stays
-                target["settings"] = {k: v for k, v in target["settings"].items() if k in (*SHAPE, CLASSES)}
+            if key == "network":  # another network has other settings; only what it knows of the data stays
+                known = (*SHAPE, CLASSES, SOURCE)
+                target["settings"] = {k: v for k, v in target["settings"].items() if k in known}
             else:
                 target = target["settings"]
         target[key] = value

@@ -6,22 +6,19 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from torch import nn
 
 import ganvas
 from ganvas import checkpoint, recipe
-from ganvas.config import CLASSES, SHAPE, SOURCE, Budget, Config, Facts, NetworkConfig, build, flat, reasons
+from ganvas.config import Budget, Config, Facts, flat, reasons
 from ganvas.console import say, table
 from ganvas.data import Dataset, flat_share, load_dataset, mirror_p
 from ganvas.diffaug import Controller
 from ganvas.errors import UserError
+from ganvas.fitting import complete, initialised_from, start_from, takes_classes
 from ganvas.health import of_data
 from ganvas.losses import find_loss, find_penalty
 from ganvas.metrics.features import find_extractor
-from ganvas.modelfile import find_model, load_networks
-from ganvas.models import config_type, describe_network, find_network
 from ganvas.options import FEATURES, DataOptions, TrainOptions, takes
 from ganvas.presets import find_preset, preset_size
 from ganvas.quality import SHORTEST, Quality, affordable
@@ -29,11 +26,11 @@ from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_
 from ganvas.sample import Model, load, pick_device
 from ganvas.state import State
 from ganvas.tasks import find_task
+from ganvas.tasks.translation import held_out
 from ganvas.training import loop
 from ganvas.warmup import GAMMA_IMAGES, GAMMA_SHARE, judging_time, measure, threads, try_gammas
 from ganvas.watch import duration
 
-PLAYERS = ("generator", "discriminator")
 FEWEST = 2
 """Training images."""
 LOG_SECONDS = 2.0
@@ -93,8 +90,9 @@ def open_data(options: TrainOptions) -> Dataset:
     plain = {field.name: getattr(options, field.name) for field in dataclasses.fields(DataOptions)}
     plain["size"] = options.size or preset_size(options.preset)
     dataset = load_dataset(DataOptions(**plain))
-    if len(dataset.rows["train"]) < FEWEST:
-        raise UserError(f"{options.data} has {len(dataset.rows['train'])} training pictures; that is too few")
+    for kind in (dataset,) if dataset.source is None else (dataset.source, dataset):
+        if len(kind.rows["train"]) < FEWEST:
+            raise UserError(f"{kind.name} has {len(kind.rows['train'])} training pictures; that is too few")
     return dataset
 
 
@@ -217,12 +215,6 @@ def settled(options: TrainOptions, facts: Facts) -> Config:
     return initialised_from(options, config, facts) if options.init else config
 
 
-def takes_classes(spec: NetworkConfig, classes: int) -> bool:
-    """Tell whether a network can be, and is, told so many classes; one of `--init` has as many as it has."""
-    known = {field.name for field in dataclasses.fields(config_type(find_network(spec.network)))}
-    return not classes or (CLASSES in known and spec.settings.get(CLASSES) == classes)
-
-
 def about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
     """Return what a plan keeps of its data."""
     return {
@@ -233,34 +225,13 @@ def about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
         "channels": dataset.channels,
         "classes": list(dataset.classes),
         "images": {part: len(rows) for part, rows in dataset.rows.items()},
+        "shown": held_out(dataset, "val") if dataset.source else "train",
     }
 
 
 def _place(data: str) -> str:
     """Return where data is, in whatever folder one works."""
     return str(Path(data).expanduser().resolve()) if Path(data).exists() else data
-
-
-def complete(config: Config, facts: Facts) -> Config:
-    """Return the config with all settings of the networks, also those that nobody gave.
-
-    Raises:
-        UserError: a network that is not there, a setting that it does not have, or a shape that is not the data's.
-    """
-    specs = {}
-    for player in PLAYERS:
-        spec = getattr(config, player)
-        settings = asdict(build(config_type(find_network(spec.network)), spec.settings, f"{player}."))
-        for name in (*SHAPE, CLASSES):
-            if settings.get(name, 0) != getattr(facts, name):
-                option = "--conditional" if name == CLASSES else "--size or --channels"
-                raise UserError(f"{player}.{name} follows from the data; change it with {option}")
-        specs[player] = NetworkConfig(spec.network, settings)
-    if (source := specs["generator"].settings.get(SOURCE, 0)) != facts.source:
-        does, wanted = ("translates" if channels else "generates" for channels in (source, facts.source))
-        network = specs["generator"].network
-        raise UserError(f"{network} {does}, but the task {facts.task} {wanted}; choose another --preset or --task")
-    return config.replace(**specs)
 
 
 def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOptions) -> None:
@@ -321,62 +292,18 @@ def extended(run: Run, extension: Budget, step: int) -> Run:
     return run
 
 
-def initialised_from(options: TrainOptions, config: Config, facts: Facts) -> Config:
-    """Return the config with the networks of the model that `--init` names.
-
-    Raises:
-        UserError: there is no such model, its pictures have another shape than the data, it draws another number of
-            classes, or it asks for foreign code.
-    """
-    init = Path(str(options.init)).expanduser()
-    generator = load_networks(find_model(init), trust=options.trust)[0].get("generator")
-    if generator is None:
-        raise UserError(f"{init} has no generator")
-    spec = describe_network(generator)
-    theirs = tuple(spec.settings.get(name) for name in ("width", "height", "channels"))
-    ours = (facts.width, facts.height, facts.channels)
-    if theirs != ours:
-        shapes = [f"{w}x{h} with {c} channels" for w, h, c in (theirs, ours)]
-        raise UserError(f"{init} makes pictures of {shapes[0]}, but the data has {shapes[1]}")
-    known = spec.settings.get(CLASSES, 0)
-    if known not in (0, facts.classes):
-        raise UserError(f"{init} draws {known} classes, but would be told {facts.classes or 'none'}; leave out --init")
-    discriminator = config.discriminator
-    if (init / "config.json").is_file():
-        discriminator = open_run(init).plan.config.discriminator
-        find_network(discriminator.network, trust=options.trust)
-    others = {k: v for k, v in config.why.items() if k.split(".")[0] not in PLAYERS}
-    return config.replace(generator=spec, discriminator=discriminator, why=others | {"generator.network": f"of {init}"})
-
-
-def start_from(init: Path, state: State, trust: bool) -> None:
-    """Take over the generator of a model, and the discriminator too where a run's checkpoint has it.
-
-    Raises:
-        UserError: they do not fit the task's networks.
-    """
-    ours = state.task.networks
-    networks = nn.ModuleDict(load_networks(find_model(init), trust=trust)[0]).state_dict()
-    saved = checkpoint.read(init / "checkpoint")
-    try:
-        ours["generator"].load_state_dict(networks)
-        state.average.load_state_dict(networks)
-        if saved is None:
-            say(f"{init} has no discriminator; that starts from scratch")
-        else:
-            tensors = safetensors.torch.load(saved)
-            prefix = "discriminator."
-            theirs = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            ours["discriminator"].load_state_dict(theirs)
-    except RuntimeError as error:
-        raise UserError(f"the networks of {init} do not fit those of this training") from error
+def _counts(dataset: Dataset) -> str:
+    return ", ".join(f"{len(rows)} {part}" for part, rows in dataset.rows.items())
 
 
 def tell(plan: Plan, dataset: Dataset, everything: bool) -> None:
     """Print what was derived and why, by the names that `--set` takes; or everything that is settled."""
-    parts = ", ".join(f"{len(rows)} {part}" for part, rows in dataset.rows.items())
+    origin = ""
+    if dataset.source:
+        which = "partners" if dataset.paired else _counts(dataset.source)
+        origin = f", from {which} of {dataset.source.channels} channel(s)"
     rows: dict[str, object] = {
-        "data": f"{dataset.name}: {parts}, {dataset.width}x{dataset.height}",
+        "data": f"{dataset.name}: {_counts(dataset)}, {dataset.width}x{dataset.height}{origin}",
         "channels": dataset.channels,
         "classes": len(dataset.classes),
         "steps": f"{plan.steps} ({plan.steps * plan.config.batch / 1000:,.4g} kimg)",

@@ -1,8 +1,9 @@
 """Adversarial losses and gradient penalties, per sample.
 
 A loss is one function `(player, scores) -> [N]`; `scores.real` and `scores.fake` are the logits [N] of real and
-generated images. A penalty is one function `(discriminate, real, fake) -> [n]` of images [n, C, H, W]. Both are
-found by their names here (with dashes), or by import path.
+generated images. A discriminator may give those of K places [N, K], and then so does the loss. A penalty is one
+function `(discriminate, real, fake) -> [n]` of images [n, C, H, W]. Both are found by their names here (with dashes),
+or by import path.
 """
 
 from collections.abc import Callable
@@ -105,6 +106,15 @@ def gradient_penalty(discriminate: Discriminate, real: Tensor, fake: Tensor) -> 
 
 
 def _gradient(discriminate: Discriminate, images: Tensor) -> Tensor:
+    """Return the gradient [n, ...] of the logits by the images.
+
+    Of K places' logits [n, K] it is a random one whose expected square is the mean of the places' (Hutchinson 1990):
+    signs at random keep those of neighbours from adding up.
+    """
     images = images.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(discriminate(images).sum(), images, create_graph=True)
+    logits = discriminate(images)
+    if logits.dim() > 1:
+        signs = torch.randint(0, 2, logits.shape, device=logits.device) * 2 - 1
+        logits = logits * signs / logits.shape[1] ** 0.5
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.float().flatten(1)

@@ -211,6 +211,8 @@ class TranslateOptions(ModelOptions, _RunAndInput):
     """Shrink what does not fit into 512, or 640x480, beforehand; by default all keep their size."""
     compare: bool = False
     """Also write sheets with the original on the left and its translation on the right."""
+    back: bool = False
+    """Translate the other way; a model of --preset cyclegan can."""
     smooth: float = 0.0
     """Against flicker in clips: share of the frame before that is kept where nothing moves, 0 to below 1."""
 

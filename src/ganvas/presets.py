@@ -29,7 +29,13 @@ def pix2pix(facts: Facts) -> Config:
     Raises:
         UserError: another task than paired.
     """
-    return _translation(facts, "pix2pix", ("paired",), {"l1": 100.0, "features": 0.0, "adversarial": 1.0})
+    return _translation(
+        facts,
+        "pix2pix",
+        ("paired",),
+        {"l1": 10.0, "features": 0.0, "adversarial": 1.0},
+        "Isola et al. 2017, with a tenth of the L1",
+    )
 
 
 def cut(facts: Facts) -> Config:
@@ -38,7 +44,7 @@ def cut(facts: Facts) -> Config:
     Raises:
         UserError: another task than unpaired or style.
     """
-    return _translation(facts, "cut", ("unpaired", "style"), {"nce": 1.0, "nce_identity": 1.0})
+    return _translation(facts, "cut", ("unpaired", "style"), {"nce": 1.0, "nce_identity": 1.0}, "Park et al. 2020")
 
 
 def fastcut(facts: Facts) -> Config:
@@ -47,7 +53,7 @@ def fastcut(facts: Facts) -> Config:
     Raises:
         UserError: another task than unpaired or style.
     """
-    return _translation(facts, "fastcut", ("unpaired", "style"), {"nce": 10.0, "nce_identity": 0.0})
+    return _translation(facts, "fastcut", ("unpaired", "style"), {"nce": 10.0, "nce_identity": 0.0}, "Park et al. 2020")
 
 
 def cyclegan(facts: Facts) -> Config:
@@ -56,13 +62,13 @@ def cyclegan(facts: Facts) -> Config:
     Raises:
         UserError: another task than unpaired or style.
     """
-    return _translation(facts, "cyclegan", ("unpaired", "style"), {"cycle": 10.0, "identity": 5.0})
+    return _translation(facts, "cyclegan", ("unpaired", "style"), {"cycle": 10.0, "identity": 5.0}, "Zhu et al. 2017")
 
 
-def _translation(facts: Facts, name: str, tasks: tuple[str, ...], weights: dict[str, float]) -> Config:
+def _translation(facts: Facts, name: str, tasks: tuple[str, ...], weights: dict[str, float], origin: str) -> Config:
     if facts.task not in tasks:
         raise UserError(f"the preset {name} translates; say --task {' or '.join(tasks)}")
-    return recipe.translation(facts, weights)
+    return recipe.translation(facts, weights, origin)
 
 
 def article_dense(facts: Facts) -> Config:

@@ -17,7 +17,7 @@ from ganvas.config import (
     parse_pair,
 )
 from ganvas.errors import UserError, nearest
-from ganvas.options import TrainOptions
+from ganvas.options import TRANSLATIONS, TrainOptions
 
 COARSEST = 7
 """Halve the picture while its shorter side is longer than this, in pixels."""
@@ -67,12 +67,7 @@ def auto(facts: Facts) -> Config:
     why["objective.gamma"] = f"by the size; {seen}, as {facts.flat:.0%} of pixels equal their neighbours"
     why["batch"] = "after as many images, 16 were ahead of 32 on MNIST and emoji"
     why["optimiser.lr"] = f"{stages} stages bear it; above {SHALLOW}, 1e-3 collapses"
-    few = facts.images < FEW
-    why["augment.kinds"] = "as much as overfitting asks for" if few else f"{facts.images} images are enough without"
-    alike = facts.mirror_p > LIKELY
-    why["mirror"] = (
-        f"mirrored pictures {'cannot be told' if alike else 'differ'} from the others (p {facts.mirror_p:.2g})"
-    )
+    augment, mirror, reasons = varied(facts)
     if patch > 1:
         why["generator.patch"] = f"{patch}x{patch} pixels are made together, since the finest stage costs a CPU most"
     return Config(
@@ -80,20 +75,29 @@ def auto(facts: Facts) -> Config:
         discriminator=NetworkConfig("r3gan:Discriminator", settings),
         objective=ObjectiveConfig(gamma=float(f"{gamma:.2g}")),
         optimiser=OptimiserConfig(lr=1e-3 if stages <= SHALLOW else 3e-4),
-        augment=AugmentConfig(USUAL if few else ()),
-        mirror=alike,
+        augment=augment,
+        mirror=mirror,
         batch=16,
         ema_kimg=4.4,
-        why=why,
+        why=why | reasons,
     )
 
 
-def translation(facts: Facts, weights: dict[str, float]) -> Config:
+def varied(facts: Facts) -> tuple[AugmentConfig, bool, dict[str, str]]:
+    """Return the augmentation, whether mirrored pictures are learned too, and why."""
+    few, alike = facts.images < FEW, facts.mirror_p > LIKELY
+    told = f"mirrored pictures {'cannot be told' if alike else 'differ'} from the others (p {facts.mirror_p:.2g})"
+    enough = "as much as overfitting asks for" if few else f"{facts.images} images are enough without"
+    return AugmentConfig(USUAL if few else ()), alike, {"augment.kinds": enough, "mirror": told}
+
+
+def translation(facts: Facts, weights: dict[str, float], origin: str) -> Config:
     """Return the recipe of networks that translate.
 
     Args:
         facts: of the pictures that others are to become.
         weights: of what the task minimises beside the adversarial loss.
+        origin: the paper that the weights are from.
     """
     paired, side = facts.task == "paired", min(facts.width, facts.height)
     widths = [min(WIDEST, 8 * max(1, 256 // side))]
@@ -102,19 +106,24 @@ def translation(facts: Facts, weights: dict[str, float]) -> Config:
     # Without skips, one scale less: the content has to come through the coarsest.
     scales = tuple(widths if paired else widths[1:] or widths)
     generator = {**facts.shape, SOURCE: facts.source, "widths": scales, "skips": paired}
-    discriminator = {**facts.shape, SOURCE: facts.source if paired else 0, "widths": tuple(widths)}
+    discriminator = {**facts.shape, **({SOURCE: facts.source} if paired else {}), "widths": tuple(widths)}
+    count = f"{len(scales)} scales, each half the next" if len(scales) > 1 else "one scale"
+    augment, mirror, reasons = varied(facts)
     return Config(
         generator=NetworkConfig("translation:Generator", generator),
         discriminator=NetworkConfig("translation:Discriminator", discriminator),
-        objective=ObjectiveConfig(gamma=0.1),
+        objective=ObjectiveConfig(gamma=1.0),
         optimiser=OptimiserConfig(lr=5e-4),
+        augment=augment,
         weights=weights,
+        mirror=mirror,
         batch=8,
         ema_kimg=1.0,
         why={
-            "generator.widths": f"{len(scales)} scales, each half the next; fine ones cost a CPU most",
-            "objective.gamma": "the least of 0.01, 0.1 and 1 with which colours settled, on drawings",
-            "weights": ", ".join(f"{name} {value:g}" for name, value in weights.items()),
+            "generator.widths": f"{count}; fine ones cost a CPU most",
+            "objective.gamma": "of each place; found on drawings (LOG.md)",
+            "weights": f"as in {origin}",
+            **reasons,
         },
     )
 
@@ -149,6 +158,11 @@ def check(options: TrainOptions) -> None:
     Budget.parse(options.budget)
     if options.extend is not None:
         Budget.parse(options.extend)
+    tasks = ("generate", *TRANSLATIONS)
+    if ":" not in options.task and options.task not in tasks:
+        raise UserError(f"there is no task {options.task!r}{nearest(options.task, tasks)}")
+    if options.target is not None and options.task == "generate":
+        raise UserError("two paths are for translation: add --task paired, unpaired or style")
     snapshot_steps(options.snap, 1, 1)
     if options.size is not None:
         parse_pair(options.size, "size")
@@ -227,7 +241,10 @@ def _check(config: Config) -> None:
         "ema_kimg must not be negative": config.ema_kimg >= 0,
         "the seed must not be negative": 0 <= config.seed < 2**63,
         "order must name each player once": sorted(config.order) == ["discriminator", "generator"],
+        "the task generate has no weights to set": config.task != "generate" or not config.weights,
     }
+    for name, weight in config.weights.items():
+        rules[f"weights.{name} must be a number and not negative"] = 0 <= weight < float("inf")
     for kind in config.augment.kinds:
         if kind not in KINDS:
             raise UserError(f"there is no augmentation {kind!r}{nearest(kind, KINDS)}")

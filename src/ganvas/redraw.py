@@ -20,11 +20,13 @@ from ganvas.errors import UserError
 from ganvas.files import find_path, made_folder, printable, tell_unreadable, tell_unwritable
 from ganvas.options import TranslateOptions, takes
 from ganvas.pictures import Pixels, grid, near_square, save_png, straight
-from ganvas.sample import load
+from ganvas.sample import Model, load
 from ganvas.tiles import tiles, translated
 
 TAKEN = ENDINGS | FILMS | {".apng"}
 WRITTEN = (".png", ".gif", ".mp4")
+BESIDE = "-compare"
+"""Follows the name of the folder in that of its sheets'."""
 NAMED = 5
 """Unreadable files that are named, at most."""
 SHEET, CELL, PAIRS = 1024, 128, 32
@@ -37,8 +39,9 @@ def translate(options: TranslateOptions) -> Path:
 
     Pictures become .png, GIFs .gif, animated PNG and WebP animated .png, films .mp4 without their sound. A name that is
     taken already keeps its ending (a.jpg beside a.png: a.png and a.png.png). Where neither what the network takes nor
-    what it makes has alpha, a picture is translated as it looks on white and keeps its own alpha. Sheets are
-    `compare/<name>.png`, of a clip's first frame; a folder's first ones are also in `compare.png`.
+    what it makes has alpha, a picture is translated as it looks on white and keeps its own alpha. Sheets lie beside
+    the folder, as it holds translations alone: `<out>-compare/<name>.png`, of a clip's first frame, and of a folder
+    the first ones also in `<out>-compare.png`.
 
     Interrupted, it leaves whole files only. Files of equal names are replaced, others of the folder stay.
 
@@ -57,10 +60,12 @@ def translate(options: TranslateOptions) -> Path:
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
     assert model.path is not None
     out = Path(options.out).expanduser() if options.out else model.path.parent / "translated"
-    work = _Work(model.translator, fit, out, options.smooth, options.compare)
+    network = _network(model, options.back)
     folder, names, others = _listed(source, out)
-    bases = _bases(names, options.compare)
+    bases, sheets = _bases(names), Path(f"{out.resolve()}{BESIDE}")
+    work = _Work(network, fit, out, options.smooth, sheets if options.compare else None)
     written = {out.resolve() / f"{base}{ending}" for base in bases for ending in WRITTEN}
+    written |= {sheets / f"{base}.png" for base in bases if options.compare}
     for path in written.intersection(folder / name for name in names):
         raise UserError(f"{printable(path)} would be replaced by a translation; name another folder as --out")
     bad, whole = dict[str, str](), source.is_dir()
@@ -79,15 +84,25 @@ def translate(options: TranslateOptions) -> Path:
         if len(bad) == len(names):
             raise UserError(f"{printable(source)} cannot be translated: {_words(bad, len(names))}")
         if whole and work.pairs:
-            columns = 2 * near_square(-(-len(work.pairs) // 2))[0]  # about a square
-            save_png(grid(np.concatenate(work.pairs), columns), out / "compare.png")
+            work.overview(Path(f"{sheets}.png"))
     if bad:
         say(f"skipped {_words(bad, len(names))}")
     if others:
         found = ", ".join(f"{count} {ending}" for ending, count in others.most_common(3))
         say(f"passed over {others.total()} files that are neither pictures nor clips ({found})")
     say(f"{len(names) - len(bad)} translations are in {out}" if whole else f"the translation is {result}")
+    if options.compare:
+        say(f"originals beside their translations are in {sheets}")
     return out if whole else result
+
+
+def _network(model: Model, back: bool) -> nn.Module:
+    network = model.translator
+    if not back:
+        return network
+    if "backward" not in model.networks:
+        raise UserError(f"{model.path} leads one way only; for --back, train with --preset cyclegan")
+    return model.networks["backward"]
 
 
 def _fit(size: str | None) -> Fit:
@@ -119,11 +134,14 @@ def _listed(source: Path, out: Path) -> tuple[Path, list[str], Counter[str]]:
         if not source.is_file():  # a device may never end
             raise UserError(f"{printable(source)} is neither a file nor a folder")
         return folder, [source.name], Counter()
-    inside = f"{target.relative_to(folder).as_posix()}/" if target.is_relative_to(folder) else None
+    made: tuple[str, ...] = ()  # what this command wrote there before
+    if target.is_relative_to(folder):
+        inside = target.relative_to(folder).as_posix()
+        made = (f"{inside}/", f"{inside}{BESIDE}/", f"{inside}{BESIDE}.png")
     names, others = list[str](), Counter[str]()
     for name, _ in walk(folder):
         ending = PurePosixPath(name).suffix.lower()
-        if inside and name.startswith(inside):
+        if name.startswith(made):
             continue
         if ending in TAKEN:
             names.append(name)
@@ -134,20 +152,17 @@ def _listed(source: Path, out: Path) -> tuple[Path, list[str], Counter[str]]:
     return folder, names, others
 
 
-def _bases(names: Sequence[str], compare: bool) -> list[str]:
+def _bases(names: Sequence[str]) -> list[str]:
     """Return what each file is to be called, its ending aside: as it is, with its old ending where that is taken."""
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
-    taken = {"compare"} if compare else set[str]()
-    bases = []
+    bases = dict[str, None]()
     for name in names:
         more = (f"{name}-{number}" for number in itertools.count(2))
         for base in itertools.chain([str(PurePosixPath(name).with_suffix("")), name], more):
-            wanted = {base, f"compare/{base}"} if compare else {base}
-            if not wanted & taken and not folders & {f"{one}{ending}" for one in wanted for ending in WRITTEN}:
+            if base not in bases and not folders & {f"{base}{ending}" for ending in WRITTEN}:
                 break
-        taken |= wanted
-        bases.append(base)
-    return bases
+        bases[base] = None
+    return list(bases)
 
 
 def _words(bad: dict[str, str], total: int) -> str:
@@ -167,23 +182,33 @@ class _Work:
     fit: Fit
     out: Path
     smooth: float
-    compare: bool
+    sheets: Path | None
+    """The folder for sheets, if they are wanted."""
     pairs: list[Pixels] = field(default_factory=list)
     """[2, CELL, CELL, 3] of the first files, before and after."""
+
+    def overview(self, path: Path) -> None:
+        """Save the first files, before and after, as one sheet, about a square."""
+        save_png(grid(np.concatenate(self.pairs), 2 * near_square(-(-len(self.pairs) // 2))[0]), path)
 
     def do(self, path: Path, base: str, alone: bool) -> Path:
         """Translate one file, with a bar of its own if it is alone, and return the new one."""
         clip = open_clip(path, self.fit)
         smoother = Smoother(self.smooth)
-        target = self.out / f"{base}{clip.ending}"
+        target, first = self.out / f"{base}{clip.ending}", list[tuple[Pixels, Pixels]]()
         parts = clip.total * tiles(self.network, *clip.size[::-1])
         with progress("parts", parts) if alone else nullcontext() as advance, made_folder(target.parent):
-            save_clip(self._frames(clip, smoother, base, advance), clip, target)
+            save_clip(self._frames(clip, smoother, first, advance), clip, target)
+        if self.sheets:
+            self._show(*first[0], self.sheets / f"{base}.png")
         if smoother.words():
             say(f"{path.name}: {smoother.words()}")
         return target
 
-    def _frames(self, clip: Clip, smoother: Smoother, base: str, advance: Any) -> Iterator[Frame]:
+    def _frames(
+        self, clip: Clip, smoother: Smoother, first: list[tuple[Pixels, Pixels]], advance: Any
+    ) -> Iterator[Frame]:
+        """Yield the translated frames; the first goes into the list, with its original before it."""
         config: Any = self.network.config
         for index, (pixels, duration) in enumerate(clip.frames):
             given = to_channels(pixels, config.source)
@@ -192,12 +217,11 @@ class _Work:
                 made = smoother(given, made)
             if config.source != 4:
                 made = _with_alpha(made, pixels[..., 3:])
-            if self.compare and not index:
-                self._show(pixels, made, base)
+            if not index:
+                first.append((pixels, made))
             yield made, duration
 
-    def _show(self, before: Pixels, after: Pixels, base: str) -> None:
-        path = self.out / "compare" / f"{base}.png"
+    def _show(self, before: Pixels, after: Pixels, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         height, width = before.shape[:2]
         size = _fit(str(SHEET))(width, height)

@@ -48,8 +48,8 @@ def translated(
     n, height, width, channels = images.shape
     if network.training or channels != net.config.source:
         raise ValueError(f"translated takes a network in eval mode and {net.config.source} channels, not {channels}")
-    tall, wide = (-(-side // net.multiple) * net.multiple for side in (height, width))
-    rows, columns = plan(tall, wide, net.multiple, net.reach, limit)
+    rows, columns = plan(height, width, net.multiple, net.reach, limit)
+    tall, wide = rows[-1][0].stop, columns[-1][0].stop
     device = next(itertools.chain(network.parameters(), network.buffers())).device
     at_once = max(1, min(batch_of(network), limit // (tall * wide)))
     result = np.empty((n, height, width, net.config.channels), np.uint8)
@@ -72,15 +72,16 @@ def translated(
 def tiles(network: nn.Module, height: int, width: int, limit: int = LIMIT) -> int:
     """Return how many tiles a picture is translated in."""
     net: Any = network
-    tall, wide = (-(-side // net.multiple) * net.multiple for side in (height, width))
-    return math.prod(map(len, plan(tall, wide, net.multiple, net.reach, limit)))
+    return math.prod(map(len, plan(height, width, net.multiple, net.reach, limit)))
 
 
 def plan(height: int, width: int, multiple: int, reach: int, limit: int) -> tuple[list[Span], list[Span]]:
     """Return the tiles of a picture, as spans of rows and of columns.
 
-    All begin and end at multiples, and what is kept lies at least `reach` inside of what is seen, or at the border.
+    All begin and end at multiples, so the last may end up to one beyond the picture. What is kept lies at least
+    `reach` inside of what is seen, or at the border.
     """
+    height, width = (-(-side // multiple) * multiple for side in (height, width))
     overlap = -(-reach // multiple) * multiple
     across = min(width, max(math.isqrt(limit), limit // height))
     return _spans(height, limit // across, multiple, overlap), _spans(width, across, multiple, overlap)

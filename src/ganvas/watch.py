@@ -60,7 +60,7 @@ def describe(figures: dict[str, Any], plan: Plan) -> str:
         kind, _, what = name.partition("/")
         label = names.get(kind, kind) + (f" {what}" if what not in ("", "image") else "")
         if kind == "accuracy":
-            parts.append(f"pairs right {value:.0%}")
+            parts.append(f"pairs{label.removeprefix(kind)} right {value:.0%}")
         elif what:
             parts.append(f"{label} {value:.3f}")
     if figures.get("augment"):

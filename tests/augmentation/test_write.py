@@ -362,6 +362,7 @@ def test_runs_of_other_seeds_speak_of_the_recipe(few, tmp_path, capsys):
         "need different seeds, but have 0, 0": twin,
         "of another recipe than .*: --gamma differ": other,
         "--gan-seeds 1 is no recipe": "1",
+        "there is no folder 'many'": "many",
         "is not finished; train the other runs yourself": "2",
         "is not a run": tmp_path,
     }.items():

@@ -53,7 +53,7 @@ def test_of_each_picture_equally_many_in_all_parts(maps: Path) -> None:
     assert list(data.names[:2]) == ["0.png#00", "0.png#01"]
     assert min(len(data.rows[part]) for part in ("train", "val", "test")) > 0
     assert data.summary.notes == (
-        "102 crops of 3 pictures",
+        "102 different crops of 3 pictures",
         "what is held out are other crops, but of the same pictures",
     )
 
@@ -70,10 +70,11 @@ def test_a_crop_shows_what_lies_in_its_box(maps: Path) -> None:
     assert (data.images[..., 2] == 80 * np.arange(3).repeat(34)[:, None, None]).all()
 
 
-@pytest.mark.parametrize("size", [(16, 16), (32, 16), None])
-def test_scales_are_log_uniform_and_crops_lie_everywhere(maps: Path, size: tuple[int, int] | None) -> None:
-    found = boxes(crops.crops(at(maps), size))[:667]  # those of 200x120
-    (width, height), (most_wide, most_high) = size or (64, 64), (200, 120)
+@pytest.mark.parametrize("size", [(16, 16), (32, 16), (64, 64)])
+def test_scales_are_log_uniform_and_crops_lie_everywhere(maps: Path, size: tuple[int, int]) -> None:
+    source = crops.crops(at(maps), size)
+    found = boxes(source)[[name.startswith("0.png") for name in source.listing().names]]
+    (width, height), (most_wide, most_high) = size, (200, 120)
     sides = found[:, 2:] - found[:, :2]
     assert (found >= 0).all()
     assert (found[:, 2:] <= (most_wide, most_high)).all()
@@ -88,11 +89,13 @@ def test_scales_are_log_uniform_and_crops_lie_everywhere(maps: Path, size: tuple
 
 def test_a_smaller_picture_is_taken_whole(tmp_path: Path, paint: Paint) -> None:
     paint(tmp_path / "square.png", (12, 12))
-    assert (boxes(crops.crops(at(tmp_path), (16, 16))) == (0, 0, 12, 12)).all()
+    square = crops.crops(at(tmp_path), (16, 16))
+    assert boxes(square).tolist() == [[0, 0, 12, 12]]
+    assert square.listing().notes[0] == "1 different crops of one picture"
     paint(tmp_path / "square.png", (12, 30))
     found = boxes(crops.crops(at(tmp_path), (16, 16)))
     assert (found[:, 2:] - found[:, :2] == 12).all()
-    assert set(found[:, 1]) == set(range(19))
+    assert sorted(found[:, 1]) == list(range(19))
 
 
 @pytest.mark.usefixtures("few")
@@ -127,7 +130,7 @@ def test_a_picture_is_decoded_once_to_look_at_it_and_once_for_all_crops(
         return upright(raw)  # type: ignore[arg-type]
 
     monkeypatch.setattr(crops, "upright", counted)
-    assert len(prepared(crops.crops(at(maps), (16, 16)))) == 2001
+    assert len(prepared(crops.crops(at(maps), (16, 16)))) == 1977  # of 2001 that may be equal
     assert len(decoded) == 6
 
 
@@ -158,5 +161,5 @@ def test_parts_that_the_pictures_have_are_kept(tmp_path: Path, paint: Paint) -> 
     data = prepared(crops.crops(at(tmp_path), (16, 16)))
     for part, rows in data.rows.items():
         assert {data.names[row].split("#")[0] for row in rows} == {f"{part}/{part}{i}.png" for i in range(2)}
-    assert data.summary.notes == ("102 crops of 6 pictures",)
+    assert data.summary.notes == ("100 different crops of 6 pictures",)
     assert data.labels is None

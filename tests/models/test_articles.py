@@ -238,7 +238,7 @@ def test_transposed_conv_is_the_adjoint_of_conv(kernel, stride):
     x = torch.randn(1, 2, 28, 28, requires_grad=True)
     y = forth(x)
     assert y.shape == (1, 3, 28 // stride, 28 // stride)
-    back[0].weight.data, back[0].bias.data = forth[1].weight.data, torch.zeros(2)
+    back[0].weight.data, back[0].bias.data = forth[-1].weight.data, torch.zeros(2)
     direction = torch.randn_like(y)
     (gradient,) = torch.autograd.grad(y, x, direction)
     torch.testing.assert_close(back(direction), gradient, atol=1e-5, rtol=0)

@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -52,22 +53,36 @@ def assert_learned(module: torch.nn.Module, loss: Tensor, but: tuple[str, ...] =
 @with_and_without_skips
 def test_pictures_of_every_kind_and_size_are_translated(channels, source, skips):
     generator = network("Generator", channels=channels, source=source, skips=skips)
-    for width, height in ((16, 16), (4, 4), (28, 12)):
+    for width, height in ((16, 16), (4, 4), (28, 12), (7, 5), (1, 1)):
         images = generator(pictures(2, width, height, source))
         assert images.shape == (2, channels, height, width)
         assert images.abs().max() <= 1
         assert images.isfinite().all()
 
 
-@pytest.mark.parametrize(("widths", "multiple"), [((8,), 1), ((8, 6), 2), ((9, 8, 7, 6), 8)])
+@pytest.mark.parametrize(("widths", "multiple"), [((8,), 1), ((8, 6), 2), ((9, 8, 7, 6), 8), ((4,) * 8, 128)])
+@pytest.mark.parametrize("size", [(50, 50), (17, 17), (7, 5), (8, 16), (1, 3)], ids=str)
 @with_and_without_skips
-def test_sides_are_multiples_of_the_coarsest_pixel(widths, multiple, skips):
-    generator = network("Generator", widths=widths, skips=skips)
+def test_pictures_are_continued_by_their_mirror_image(widths, multiple, size, skips):
+    generator, x = network("Generator", widths=widths, skips=skips, source=1), pictures(2, *size, 1)
     assert generator.multiple == multiple
-    assert generator(pictures(1, 3 * multiple, multiple)).shape == (1, 3, multiple, 3 * multiple)
-    if multiple > 1:
-        with pytest.raises(ValueError, match=f"multiples of {multiple}"):
-            generator(pictures(1, multiple, multiple + 1))
+    width, height = size
+    margins = (0, 0), (0, 0), (0, -height % multiple), (0, -width % multiple)
+    whole = generator(torch.from_numpy(np.pad(x.numpy(), margins, "reflect")))
+    torch.testing.assert_close(generator(x), whole[:, :, :height, :width], rtol=0, atol=1e-5)
+
+
+@with_and_without_skips
+def test_gradients_reach_all_of_a_picture_of_any_size(skips):
+    generator, x = network("Generator", skips=skips), (pictures(1, 7, 5) / 2).requires_grad_()
+    maps = generator.encode(x)
+    assert maps[0] is x
+    assert [tuple(m.shape[2:]) for m in maps] == [(5, 7), (8, 8), (4, 4), (2, 2), (2, 2), (2, 2)]
+    image = generator.decode(maps)
+    assert image.shape == x.shape
+    (gradient,) = torch.autograd.grad((image * pictures(1, 7, 5, seed=3)).sum(), x)
+    assert gradient.all()
+    assert_learned(generator, (generator(x) * pictures(1, 7, 5, seed=3)).sum())
 
 
 @with_and_without_skips

@@ -229,6 +229,8 @@ def _others(options: AugmentOptions, run: Run | None) -> list[Path]:
     paths = [Path(part.strip()).expanduser() for part in text.split(",")]
     seeds = [run.plan.config.seed]
     for path in paths:
+        if not path.is_dir():
+            raise UserError(f"--gan-seeds takes how many runs, or their folders; there is no folder {str(path)!r}")
         theirs = open_run(path).plan
         seeds.append(theirs.config.seed)
         differ = [name for name, value in run.plan.options.items() if theirs.options.get(name) != value]

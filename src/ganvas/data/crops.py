@@ -15,33 +15,37 @@ from ganvas.data.labels import fraction
 from ganvas.data.sources import Listing, Source, hash_of
 
 CROPS = 2000  # in all, or a few more
+Box = tuple[int, int, int, int]  # left, top, right, bottom; px
 _KEPT = 2  # decoded pictures; crops come picture by picture, so all threads are at one of two
 
 
-def crops(place: Source, size: tuple[int, int] | None) -> Source:
-    """Return a source of random crops of the pictures of a place, of each equally many.
+def crops(place: Source, size: tuple[int, int]) -> Source:
+    """Return a source of random crops of the pictures of a place, of each equally many, as far as they differ.
 
-    Crops have the shape of `size` (width, height; None: square) and are at least of that size, at most as large as
-    fits into the picture; scales between are drawn log-uniformly, so that brush strokes and composition are both
-    seen. Of a picture that is smaller than `size` all crops are as large as fits. All this depends on names and sizes
-    alone: the same pictures give the same crops.
+    Crops have the shape of `size` (width, height) and are at least of that size, at most as large as fits into the
+    picture; scales between are drawn log-uniformly, so that brush strokes and composition are both seen. Of a picture
+    that is smaller than `size` all crops are as large as fits. All this depends on names and sizes alone: the same
+    pictures give the same crops.
 
     Raises:
         UserError: when its listing is made, if no picture can be read; otherwise those that cannot are noted.
     """
-    stamp = hash_of("crops", CROPS, size, place.stamp)
+    stamp = hash_of("different crops", CROPS, size, place.stamp)
     return Source(place.name, stamp, lru_cache(partial(_listing, place, size)))
 
 
-def _listing(place: Source, size: tuple[int, int] | None) -> Listing:
+def _listing(place: Source, size: tuple[int, int]) -> Listing:
     listing = place.listing()
     sizes, notes = _look(listing)
     each = math.ceil(CROPS / len(sizes))
     digits = len(str(each - 1))
-    rows = [row for row in sizes for _ in range(each)]
-    names = tuple(f"{listing.names[row]}#{i % each:0{digits}}" for i, row in enumerate(rows))
-    shape = size or (build.CEILING, build.CEILING)
-    boxes = [_box(name, sizes[row], shape) for name, row in zip(names, rows, strict=True)]
+    found = dict[tuple[int, Box], str]()
+    for row, whole in sizes.items():
+        for i in range(each):
+            name = f"{listing.names[row]}#{i:0{digits}}"
+            found.setdefault((row, _box(name, whole, size)), name)
+    rows, boxes = [row for row, _ in found], [box for _, box in found]
+    pictures = f"{len(sizes)} pictures" if len(sizes) > 1 else "one picture"
     if not listing.parts.any():
         notes.append("what is held out are other crops, but of the same pictures")
     lock = threading.Lock()
@@ -50,19 +54,19 @@ def _listing(place: Source, size: tuple[int, int] | None) -> Listing:
     def decoded(row: int) -> Image.Image:
         return upright(listing.read(row))
 
-    def whole(row: int) -> Image.Image:
+    def shared(row: int) -> Image.Image:
         with lock:  # or each thread would decode it
             return decoded(row)
 
     return Listing(
-        names=names,
-        read=lambda index: Crop(partial(whole, rows[index]), boxes[index]),
-        content=lambda: hash_of("crops", CROPS, size, content_of(place.stamp, listing.content)),
+        names=tuple(found.values()),
+        read=lambda index: Crop(partial(shared, rows[index]), boxes[index]),
+        content=lambda: hash_of("different crops", CROPS, size, content_of(place.stamp, listing.content)),
         parts=listing.parts[rows],
         labels=None,
         classes=(),
         skipped=listing.skipped,
-        notes=(f"{len(rows)} crops of {len(sizes)} pictures", *notes),
+        notes=(f"{len(found)} different crops of {pictures}", *notes),
     )
 
 
@@ -90,8 +94,8 @@ def _look(listing: Listing) -> tuple[dict[int, tuple[int, int]], list[str]]:
     return sizes, [f"{len(bad)} of {total} pictures cannot be read and are left out: {first}{more}"]
 
 
-def _box(name: str, whole: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom of the crop of this name."""
+def _box(name: str, whole: tuple[int, int], shape: tuple[int, int]) -> Box:
+    """Return the crop of this name."""
     largest = min(whole[0] / shape[0], whole[1] / shape[1])
     smallest = min(1.0, largest)
     scale = smallest * (largest / smallest) ** fraction(f"{name} scale")

@@ -4,7 +4,7 @@ from ganvas.data import build, limits
 from ganvas.data.dataset import Dataset
 from ganvas.data.pairs import load_pairs
 from ganvas.data.prepared import find_source, load_source
-from ganvas.errors import UserError
+from ganvas.errors import UserError, nearest
 from ganvas.options import TRANSLATIONS, DataOptions, takes
 
 
@@ -13,7 +13,8 @@ def open_dataset(options: DataOptions) -> Dataset:
     """Open pictures by the options of the command line, preparing them the first time.
 
     DATA is a folder or zip of pictures, MNIST-style idx files, or digits, mnist, fashion-mnist, cifar10. To translate,
-    or with a second path, they are of two kinds; with the task `paired`, equal names are partners.
+    or with a second path, they are of two kinds; with the task `paired`, equal names are partners. A task by import
+    path has two kinds with a second path only, and none are partners.
 
     Returns:
         The pictures; of two kinds those that the others, its `source`, are to become.
@@ -30,6 +31,9 @@ def load_dataset(options: DataOptions) -> Dataset:
     Raises:
         UserError: as there.
     """
+    known = ("generate", *TRANSLATIONS)
+    if options.task not in known and ":" not in options.task:
+        raise UserError(f"there is no task {options.task!r}{nearest(options.task, known)}")
     if options.task in TRANSLATIONS or options.target is not None:
         return load_pairs(options)
     if options.direction != "AtoB":

@@ -23,6 +23,7 @@ from ganvas.options import DataOptions
 
 ASPECT = 0.02  # by which the shapes of partners may differ unmentioned
 _LISTED = 3  # pictures in a note or an error
+_FEWEST = 2  # held-out pictures that can be measured on
 _KIND = re.compile(rf"(?:({'|'.join(FOLDERS)})[-_]?)?([ab])", re.IGNORECASE)
 _TWO = "folders A and B (also inside of train and its like), as trainA, trainB, testA and testB, or as two paths"
 _EXPECTED = {
@@ -83,19 +84,22 @@ def load_pairs(options: DataOptions) -> Dataset:
     """Open pictures of two kinds, preparing them the first time.
 
     With the task `paired` equal names are partners; with any other the two kinds are independent. With `style` the
-    targets are crops of the pictures there (see crops.py).
+    targets are crops of the pictures there (see crops.py), or of the one picture that the path leads to.
 
     Returns:
         The pictures that the others, its `source`, are to become; both have one size.
 
     Raises:
-        UserError: nothing usable there, or not laid out as expected; one sentence says what and what to do.
+        UserError: nothing usable there, or not laid out as expected, or the same pictures twice; one sentence says
+            what and what to do.
     """
     if options.limit_per_class is not None or options.imbalance is not None:
         raise UserError("--limit-per-class and --imbalance are about classes, but translation knows none; leave them")
     recipe, paired = build.recipe(options), options.task == "paired"
     notes: list[str] = []
     a, b, partners = _places(options, paired, notes)
+    if content_of(a.stamp, lambda: a.listing().content()) == content_of(b.stamp, lambda: b.listing().content()):
+        raise UserError(f"{str(options.data)!r} and {options.target!r} are the same pictures; name two kinds of them")
     if options.direction == "BtoA":
         a, b, partners = b, a, [(other, one) for one, other in partners]
     source, target = _alike(a, b, recipe, options)
@@ -106,6 +110,7 @@ def load_pairs(options: DataOptions) -> Dataset:
         sizes = _sizes(target)
         if options.target is None and source.names == target.names and (2 * sizes[:, 0] == sizes[:, 1]).all():
             notes.append("all pictures are square before they are halved; are they really two side by side?")
+        notes += _few("pairs", target)
     else:
         for kind, dataset in (("source", source), ("target", target)):
             found = dataset.summary
@@ -114,6 +119,7 @@ def load_pairs(options: DataOptions) -> Dataset:
                 notes.append(
                     f"{found.unreadable} of {found.files} {kind} pictures cannot be read and are left out: {bad}"
                 )
+            notes += _few(f"{kind} pictures", dataset)
     for note in notes:
         say(note)
     name = a.name if options.target is None else f"{a.name}-{b.name}"
@@ -127,7 +133,7 @@ def _alike(a: Source, b: Source, recipe: build.Recipe, options: DataOptions) -> 
     lead = load_source(a if style else b, recipe, options, tell=False)
     same = replace(recipe, size=(lead.width, lead.height))
     if style:
-        b = crops(b, same.size)
+        b = crops(b, (lead.width, lead.height))
     other = load_source(b if style else a, same, options, tell=False)
     if recipe.size is None:
         other = replace(other, why=other.why | {"size": f"the {'source' if style else 'target'}'s"})
@@ -145,7 +151,7 @@ def _places(options: DataOptions, paired: bool, notes: list[str]) -> tuple[Sourc
     data = str(options.data)
     place = find_source(data)
     if options.target is not None:
-        other = find_source(options.target)
+        other = find_source(options.target, single=options.task == "style")
         sides = _whole(place, place.listing()), _whole(other, other.listing())
         where = f"{data!r} and {options.target!r} have"
     else:
@@ -167,7 +173,8 @@ def _places(options: DataOptions, paired: bool, notes: list[str]) -> tuple[Sourc
         total = sum(len(side.names) for side in sides)
         notes.append(f"{len(called)} of {total} pictures have no partner and are left out: {_first(called)}")
     chosen = [side.only([pair[i] for pair in together]) for i, side in enumerate(sides)]
-    lead = chosen[options.direction == "BtoA"]
+    # Whichever side has parts, so that nothing given to test is trained on; else the source is cut.
+    lead = next((side for side in chosen if (side.parts != TRAIN).any()), chosen[options.direction == "BtoA"])
     a, b = (replace(side, keys=lead.keys, parts=lead.parts) for side in chosen)
     return a.source(), b.source(), list(zip(a.called(), b.called(), strict=True))
 
@@ -308,6 +315,18 @@ def _sizes(dataset: Dataset) -> NDArray[np.int32]:
     """Return the pictures' original widths and heights [N, 2]."""
     sizes: NDArray[np.int32] = np.load(dataset.folder / "sizes.npy")
     return sizes
+
+
+def _few(kind: str, dataset: Dataset) -> list[str]:
+    """Return a note where too few are held out to measure on."""
+    held = {part: len(dataset.rows[part]) for part in ("val", "test")}
+    if min(held.values()) >= _FEWEST:
+        return []
+    total = sum(map(len, dataset.rows.values()))
+    counts = " and ".join(f"{count} for {part}" for part, count in held.items())
+    return [
+        f"of {total} {kind} only {counts} are held out; below {_FEWEST}, quality is measured on what was trained on"
+    ]
 
 
 def _first(names: Sequence[str]) -> str:

@@ -44,15 +44,15 @@ def load_source(source: sources.Source, recipe: build.Recipe, options: DataOptio
     return dataset
 
 
-def find_source(data: str) -> sources.Source:
-    """Recognise DATA; a path that exists wins over the set of that name.
+def find_source(data: str, single: bool = False) -> sources.Source:
+    """Recognise DATA; a path that exists wins over the set of that name. One picture's file will do if `single`.
 
     Raises:
         UserError: there is nothing of that name, or nothing usable in it.
     """
     path = Path(data).expanduser()
     if data and find_path(path) is not None:
-        return sources.at(path)
+        return sources.at(path, single)
     if data in named.SETS:
         return named.find(data)
     raise UserError(f"there is no file, folder or named set {data!r}{nearest(data, named.SETS)}")

@@ -64,8 +64,8 @@ class Source:
     """As the listing's, if it is known already."""
 
 
-def at(path: Path) -> Source:
-    """Recognise a folder, a zip or an idx file that exists.
+def at(path: Path, single: bool = False) -> Source:
+    """Recognise a folder, a zip or an idx file that exists; or, if `single`, also one picture's file.
 
     Raises:
         UserError: it is none of these, or nothing in it could be used.
@@ -84,7 +84,12 @@ def at(path: Path) -> Source:
     if is_zip or path.suffix.lower() == ".zip":
         stamp = hash_of("zip", str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         return Source(short(path.stem), stamp, partial(_zip, path))
-    raise UserError(f"{path} is neither a folder, a zip nor an idx file")
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"{path} is neither a folder, a zip nor an idx file")
+    if not single:
+        raise UserError(f"{path} is a single picture; put it into a folder with others, and name that")
+    stamp = hash_of("picture", str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return Source(short(path.stem), stamp, partial(_picture, path), {})
 
 
 def short(name: str) -> str:
@@ -220,6 +225,13 @@ def _file_hash(path: Path) -> str:
 def _nothing(path: Path, skipped: Counter[str]) -> UserError:
     others = ", ".join(f"{count} {ending}" for ending, count in skipped.most_common(3))
     return UserError(f"{path} has no pictures in it" + (f", only other files ({others})" if others else ""))
+
+
+def _picture(path: Path) -> Listing:
+    def content() -> str:
+        return hash_of("files", [path.name], ["", _file_hash(path)])  # as of a folder with nothing else
+
+    return Listing((path.name,), lambda _: read_file(path), content, np.zeros(1, np.int8), None, ())
 
 
 # ---------------------------------------------------------------------------------------------- zips

@@ -20,7 +20,7 @@ from ganvas.metrics.classes import FEWEST, accuracy_score, of_classes, table
 from ganvas.metrics.features import find_extractor
 from ganvas.metrics.judge import BATCH, Judge, Measured, log_metrics, record
 from ganvas.metrics.scores import Points
-from ganvas.metrics.translations import of_translations, sources
+from ganvas.metrics.translations import as_channels, of_translations, sources
 from ganvas.models import build_network, describe_network
 from ganvas.options import DataOptions, EvaluateOptions, takes
 from ganvas.pictures import Pixels
@@ -67,9 +67,10 @@ def made(model: Model, dataset: Dataset, judge: Judge, seed: int = 0) -> Iterato
     """
     if dataset.source is None:
         return drawn(model, judge.n, seed, labels_like(judge, model, dataset))
+    network: Any = model.translator
     rows = sources(dataset, judge)
     batches = (dataset.source.images[rows[i : i + BATCH]] for i in range(0, len(rows), BATCH))
-    return (translated(model.translator, batch) for batch in batches)
+    return (translated(network, as_channels(batch, network.config.source)) for batch in batches)
 
 
 def of_model(

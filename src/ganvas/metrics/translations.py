@@ -10,20 +10,26 @@ from ganvas.data.decode import to_channels
 from ganvas.metrics.judge import Judge, Measured
 from ganvas.metrics.likeness import content, likeness
 from ganvas.pictures import Pixels, with_channels
+from ganvas.tasks.translation import held_out
 
 
 def sources(dataset: Dataset, judge: Judge) -> NDArray[np.int64]:
     """Return which sources are translated to be judged: partners of the judge's held-out pictures, or any held out.
 
-    Without held-out pictures, training ones.
+    Where fewer than 2 are held out, training ones.
     """
     assert dataset.source is not None
-    part = judge.split if judge.heldout else "train"
+    part = held_out(dataset, judge.split)
     theirs = dataset.source.rows[part]
     if dataset.paired:
         partner = dict(zip(dataset.rows[part].tolist(), theirs.tolist(), strict=True))
         return np.array([partner[row] for row in targets(judge).tolist()], np.int64)
     return np.random.default_rng(0).permutation(theirs)[: judge.n]
+
+
+def as_channels(images: Pixels, channels: int) -> Pixels:
+    """Return images [n, H, W, C] with so many channels; fewer as on white."""
+    return to_channels(with_channels(images, 4), channels)
 
 
 def targets(judge: Judge) -> NDArray[np.int64]:
@@ -53,7 +59,7 @@ def of_translations(
 
     untouched = judge.measure(judge.points([given]), only=measured)
     found = {name: replace(value, source=untouched[name].value) for name, value in measured.items()}
-    values, ceiling, source = map(compared, (fakes, worst, to_channels(with_channels(given, 4), dataset.channels)))
+    values, ceiling, source = map(compared, (fakes, worst, as_channels(given, dataset.channels)))
     for name, value in values.items():
         found[name] = Measured(
             value=value,

@@ -76,7 +76,9 @@ def same_padding(kernel: int, stride: int) -> tuple[int, int, int, int]:
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Return Keras's `Conv2D("same")`: [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
-    padding = same_padding(kernel, stride)
+    before, after, *_ = padding = same_padding(kernel, stride)
+    if before == after:
+        return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, before))
     return nn.Sequential(nn.ZeroPad2d(padding), nn.Conv2d(inputs, outputs, kernel, stride))
 
 

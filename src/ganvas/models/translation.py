@@ -108,7 +108,7 @@ class Generator(nn.Module):
     """
 
     multiple: int
-    """Height and width must be multiples of it."""
+    """Pictures whose height or width is no multiple of it are continued by their mirror image inside."""
     reach: int
     """An output pixel depends on the input pixels that are at most so far away, in rows or columns, and no others."""
 
@@ -131,22 +131,15 @@ class Generator(nn.Module):
         self.pass_on = passing(config.source, config.channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Translate pictures [N, source, H, W] in [-1, 1] to [N, channels, H, W] in [-1, 1].
-
-        Raises:
-            ValueError: H or W is no multiple of `multiple`.
-        """
+        """Translate pictures [N, source, H, W] in [-1, 1] to [N, channels, H, W] in [-1, 1]."""
         return self.decode(self.encode(x))
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """Return the maps [N, C, h, w] on the way to the middle: the picture itself, each scale, and after each block.
 
-        Raises:
-            ValueError: height or width is no multiple of `multiple`.
+        All but the first are of the picture continued to multiples of `multiple`.
         """
-        if x.shape[2] % self.multiple or x.shape[3] % self.multiple:
-            raise ValueError(f"height and width must be multiples of {self.multiple}, not {list(x.shape[2:])}")
-        maps = [x, self.stem(x)]
+        maps = [x, self.stem(continued(x, self.multiple))]
         for down in self.downs:
             maps.append(down(F.avg_pool2d(maps[-1], 2)))
         for block in self.blocks:
@@ -154,15 +147,27 @@ class Generator(nn.Module):
         return maps
 
     def decode(self, maps: list[Tensor]) -> Tensor:
-        """Make pictures [N, channels, H, W] of what `encode` returned."""
-        x = maps[-1]
+        """Make pictures [N, channels, H, W], as large as the first map, of what `encode` returned."""
+        x, (height, width) = maps[-1], maps[0].shape[2:]
         for index, (narrow, up) in enumerate(zip(self.narrows, self.ups, strict=True)):
             x = narrow(x)  # before it is made larger, for that is four times less work
             x = resize(x, (2 * x.shape[2], 2 * x.shape[3]))
             if self.config.skips:
                 x = x + self.skips[index](maps[len(self.ups) - index])
             x = up(x)
-        return clamp(self.pass_on(maps[0]) + self.to_image(x))
+        return clamp(self.pass_on(maps[0]) + self.to_image(x)[:, :, :height, :width])
+
+
+def continued(x: Tensor, multiple: int) -> Tensor:
+    """Continue pictures [N, C, H, W] to the right and below by their mirror image, to multiples; as numpy's "reflect".
+
+    To and fro where the picture is smaller than what is missing, which `F.pad` refuses.
+    """
+    for dim, side in ((2, x.shape[2]), (3, x.shape[3])):
+        if side % multiple:
+            places = torch.arange(-(-side // multiple) * multiple, device=x.device) % max(1, 2 * side - 2)
+            x = x.index_select(dim, side - 1 - (places - side + 1).abs())
+    return x
 
 
 class Block(nn.Module):

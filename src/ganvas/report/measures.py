@@ -186,6 +186,8 @@ def table(final: Mapping[str, Any] | None) -> Html:
 def _rests_on(measured: Mapping[str, Any]) -> str:
     """Return what makes a value comparable, as sentences."""
     n, reference = (f"{x:,.0f}" if math.isfinite(x := number(measured.get(key))) else "?" for key in ("n", "reference"))
+    if measured.get("extractor") == "none":
+        return f"n = {n} translations, of the part {measured.get('split', '?')}, at {measured.get('input', '?')}."
     what = {key: measured.get(key, "?") for key in ("split", "extractor", "digest", "input", "resizer", "precision")}
     return (
         f"n = {n}, against {reference} training pictures; held back: {what['split']}. Features: {what['extractor']} "

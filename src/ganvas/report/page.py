@@ -22,7 +22,7 @@ from ganvas.watch import duration
 
 MADE = {
     False: "None of the generated pictures was ever drawn or photographed: each was made from random numbers.",
-    True: "Each generated picture was made from the source at the same place, which was never trained on.",
+    True: "Each generated picture was made from the source at the same place.",
 }
 """What is said of the samples, by whether they are translations."""
 

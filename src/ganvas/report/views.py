@@ -110,13 +110,14 @@ def samples(run: Run, best: int | None) -> Html:
     snapshots = _snapshots(run.folder)
     shown = [("Generated, newest", f"after {images_of(images)}", path) for images, path in snapshots[-1:]]
     if snapshots and best != snapshots[-1][0]:
-        kept = "after {}; the best by the estimates, and what ganvas generate draws with"
+        kept = "after {}; the best by the estimates, and what is used unless you say otherwise"
         shown += [("Generated, best", kept.format(images_of(i)), path) for i, path in snapshots if i == best]
     real = "from the training data"
     if run.plan.translates:
         paired = run.plan.options.get("task") == "paired"
         real = "what they should become" if paired else "of the kind that they are to become"
-        shown.insert(0, ("Sources", "held back from training", run.folder / "sources.png"))
+        held = "held back from training" if run.plan.data.get("shown") == "val" else "from the training data"
+        shown.insert(0, ("Sources", held, run.folder / "sources.png"))
     figures = [_figure(run, *what) for what in [*shown, ("Real", real, run.folder / "reals.png")]]
     there = [figure for figure in figures if figure is not None]
     if not there:

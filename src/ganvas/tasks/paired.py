@@ -16,8 +16,8 @@ from ganvas.tasks.translation import Translation
 class Weights:
     """Of what is minimised beside the adversarial loss; 0 for not at all."""
 
-    l1: float = 100.0
-    """The distance to the partner (eq. 4)."""
+    l1: float = 10.0
+    """The distance to the partner (eq. 4). The paper's 100 leaves the discriminator no say where penalties hold it."""
     features: float = 0.0
     """The same, of the discriminator's features (Wang et al. 2018, "pix2pixHD", eq. 4)."""
     adversarial: float = 1.0

@@ -21,10 +21,16 @@ class Translation(Task):
         return translated(networks["generator"], examples(dataset, n)[0])
 
 
-def examples(dataset: Dataset, n: int) -> tuple[Pixels, Pixels]:
-    """Return at most n sources uint8 [n, H, W, C] that were held out, and as many targets: their partners, or any."""
+def held_out(dataset: Dataset, part: str) -> str:
+    """Return the part where there are at least 2 of both kinds: this one, or else train."""
     assert dataset.source is not None
-    part = "val" if len(dataset.rows["val"]) and len(dataset.source.rows["val"]) else "train"
+    return part if min(len(kind.rows[part]) for kind in (dataset, dataset.source)) >= 2 else "train"
+
+
+def examples(dataset: Dataset, n: int) -> tuple[Pixels, Pixels]:
+    """Return at most n sources uint8 [n, H, W, C], held out if there are any, and their partners, or any targets."""
+    assert dataset.source is not None
+    part = held_out(dataset, "val")
     count = min(n, len(dataset.rows[part]), len(dataset.source.rows[part]))
     sources, targets = (kind.images[rows_at(kind.rows[part], 0, 0, count)] for kind in (dataset.source, dataset))
     return sources, targets

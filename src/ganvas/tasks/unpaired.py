@@ -31,9 +31,9 @@ class Weights:
     """Of what is minimised beside the adversarial loss; 0 for not at all."""
 
     nce: float = 0.0
-    """Contrast between a translation and its source (CUT, eq. 4)."""
+    """Contrast between a translation and its source (CUT, eq. 3)."""
     nce_identity: float = 0.0
-    """The same of a target that is translated itself (eq. 5)."""
+    """The same of a target that is translated itself (CUT, eq. 5)."""
     cycle: float = 0.0
     """How far there and back again leads away (CycleGAN, eq. 2); above 0 there is a second pair of networks."""
     identity: float = 0.0
@@ -79,34 +79,45 @@ class Unpaired(Translation):
         """What ties a translation to its source."""
         if player == "discriminator":
             return {}
-        weights, source, target = self.weights, batch["source"], batch["image"]
-        there = self.there
+        weights, source, target, there = self.weights, batch["source"], batch["image"], self.there
         found: dict[str, Tensor] = {}
         if weights.nce:
-            found["generator/nce"] = weights.nce * self._contrast(source, pairs["image"].fake, batch["places"])
+            with torch.no_grad():
+                maps = there.encode(source)
+            found["generator/nce"] = weights.nce * self._contrast(maps, pairs["image"].fake, batch["places"])
         if weights.nce_identity:
-            contrast = self._contrast(target, there(target), batch["places"])
+            maps = there.encode(target)
+            contrast = self._contrast(maps, there.decode(maps), batch["places"])
             found["generator/nce_identity"] = weights.nce_identity * contrast
+        if weights.identity:
+            found["generator/identity"] = weights.identity * distance(there(target), target)
         if weights.cycle:
             back = self.networks["generator"]["backward"]
             cycles = distance(back(pairs["image"].fake), source) + distance(there(pairs["back"].fake), target)
             found["generator/cycle"] = weights.cycle * cycles
             if weights.identity:
-                same = distance(there(target), target) + distance(back(source), source)
-                found["generator/identity"] = weights.identity * same
+                found["generator/identity"] += weights.identity * distance(back(source), source)
         return found
 
-    def _contrast(self, source: Tensor, fake: Tensor, chances: Tensor) -> Tensor:
-        """Return the mean cross-entropy [N] of telling a translation's place in its source from others (CUT, eq. 3)."""
+    def _contrast(self, maps: list[Tensor], fake: Tensor, chances: Tensor) -> Tensor:
+        """Return the mean cross-entropy [N] of telling a translation's place in its source from others (CUT, eq. 2, 3).
+
+        Args:
+            maps: of the source, encoded; they are what is learned from, not what learns.
+            fake: the translation [N, C, H, W].
+            chances: [N, PLACES].
+        """
         project = self.networks["generator"]["projector"]
         with torch.no_grad():
-            keys = project([at_places(x, chances) for x in self.there.encode(source)])
+            keys = project([at_places(x, chances) for x in maps])
         queries = project([at_places(x, chances) for x in self.there.encode(fake)])
         each = []
-        for query, key in zip(queries, keys, strict=True):
-            logits = query.float() @ key.float().transpose(1, 2) / TEMPERATURE
-            right = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
-            each.append(F.cross_entropy(logits.flatten(0, 1), right.flatten(), reduction="none").view_as(right).mean(1))
+        with torch.autocast(fake.device.type, enabled=False):  # differences are divided by a small temperature
+            for query, key in zip(queries, keys, strict=True):
+                logits = query.float() @ key.float().transpose(1, 2) / TEMPERATURE
+                right = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
+                entropy = F.cross_entropy(logits.flatten(0, 1), right.flatten(), reduction="none")
+                each.append(entropy.view_as(right).mean(1))
         return torch.stack(each).mean(0)
 
 
