@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from report import Row, report
 from tools import ganvas as command
 from tools import parse
 
 import ganvas
 from ganvas.data import rows_at
-from ganvas.data.decode import to_channels
 from ganvas.metrics.likeness import content, likeness
-from ganvas.pictures import Pixels, tile, to_pil, with_channels
+from ganvas.metrics.translations import as_channels
+from ganvas.pictures import Pixels, tile, to_pil
 from ganvas.tiles import translated
 
 ALONE = ("--set", "weights.adversarial=0", "--set", "weights.l1=100")
@@ -55,7 +54,7 @@ def main() -> None:
     rows = {"source": known.source.rows["test"], "target": known.rows["test"]}
     sources, targets = known.source.images[rows["source"]], known.images[rows["target"]]
     made = {way: translated(ganvas.load(run).translator, sources) for way, run in runs.items()}
-    untouched = to_channels(with_channels(sources, 4), known.channels)
+    untouched = as_channels(sources, known.channels)
     for way, pictures in made.items():
         against = likeness(pictures, targets) | {"content": content(sources, pictures)}
         found[way] |= {key: {"value": value} for key, value in against.items()}
@@ -91,13 +90,8 @@ def interval(measured: dict[str, Any]) -> str:
 
 def sheet(lines: Sequence[Pixels], path: Path) -> None:
     """Save a picture of these rows of pictures."""
-    channels = max(line.shape[-1] for line in lines)
-    images = np.concatenate([with_channels(line, channels) for line in lines])
-    picture = to_pil(tile(images, len(lines[0])))
-    if picture.mode == "RGBA":
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture).convert("RGB")
-    picture.save(path)
+    images = np.concatenate([as_channels(line, 3) for line in lines])  # on white
+    to_pil(tile(images, len(lines[0]))).save(path)
 
 
 if __name__ == "__main__":

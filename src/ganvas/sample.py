@@ -233,10 +233,11 @@ def render(
 
 def batch_of(generator: nn.Module) -> int:
     """Return how many pictures `render` draws at once; a seed's row among them is its remainder by that."""
-    return 8 if _device(generator).type == "cpu" else 32
+    return 8 if device_of(generator).type == "cpu" else 32
 
 
-def _device(network: nn.Module) -> torch.device:
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network is."""
     return next(itertools.chain(network.parameters(), network.buffers())).device
 
 
@@ -263,7 +264,7 @@ def _render(
     truncation: float,
     progress: Callable[[int], None] | None,
 ) -> Iterator[Pixels]:
-    device, size = _device(generator), batch_of(generator)
+    device, size = device_of(generator), batch_of(generator)
     held: dict[int, tuple[torch.Tensor, ...]] = {}
 
     def draw() -> Pixels:
@@ -272,8 +273,7 @@ def _render(
         given[0] *= truncation
         with torch.inference_mode(), plain_fp32(device):
             images = generator(*(x.to(device) for x in given))[list(held)]
-        if not images.isfinite().all():
-            raise UserError("the model makes numbers that are not finite; its training broke down")
+        finite(images)
         if progress:
             progress(len(held))
         return to_uint8(images)
@@ -285,6 +285,16 @@ def _render(
         held[place % size] = given
     if held:
         yield draw()
+
+
+def finite(images: torch.Tensor) -> None:
+    """See that a network made numbers.
+
+    Raises:
+        UserError: it made NaN or infinity.
+    """
+    if not images.isfinite().all():
+        raise UserError("the model makes numbers that are not finite; its training broke down")
 
 
 @contextmanager

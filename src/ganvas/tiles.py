@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from ganvas.data.pixels import to_float
-from ganvas.errors import UserError
 from ganvas.pictures import Pixels, to_uint8
-from ganvas.sample import batch_of, plain_fp32
+from ganvas.sample import batch_of, device_of, finite, plain_fp32
 
 LIMIT = 3 * 2**18
 """Pixels that a network is given at once; its features need most of the memory, some hundred bytes a pixel."""
@@ -50,7 +49,7 @@ def translated(
         raise ValueError(f"translated takes a network in eval mode and {net.config.source} channels, not {channels}")
     rows, columns = plan(height, width, net.multiple, net.reach, limit)
     tall, wide = rows[-1][0].stop, columns[-1][0].stop
-    device = next(itertools.chain(network.parameters(), network.buffers())).device
+    device = device_of(network)
     at_once = max(1, min(batch_of(network), limit // (tall * wide)))
     result = np.empty((n, height, width, net.config.channels), np.uint8)
     for first in range(0, n, at_once):
@@ -59,8 +58,7 @@ def translated(
         for (seen_rows, kept_rows), (seen_columns, kept_columns) in itertools.product(rows, columns):
             with torch.inference_mode(), plain_fp32(device):
                 made = network(to_float(padded[:, seen_rows, seen_columns]).to(device))
-            if not made.isfinite().all():
-                raise UserError("the model makes numbers that are not finite; its training broke down")
+            finite(made)
             top, left = kept_rows.start - seen_rows.start, kept_columns.start - seen_columns.start
             place = result[first : first + at_once, kept_rows, kept_columns]  # without the padding
             place[:] = to_uint8(made[:, :, top : top + place.shape[1], left : left + place.shape[2]])

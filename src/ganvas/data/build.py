@@ -5,7 +5,7 @@ import os
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -231,6 +231,11 @@ def in_threads(
             results = zip(part, pool.map(guarded, part), strict=True)
             yield [(row, result) for row, result in results if result is not None]
             advance(len(part))
+
+
+def first(names: Sequence[str]) -> str:
+    """Return the first three of some names, for a note or an error."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def reason_of(error: Exception) -> str:

@@ -89,9 +89,8 @@ def _look(listing: Listing) -> tuple[dict[int, tuple[int, int]], list[str]]:
     build.judge(len(bad), bad, total, skip=True)
     if not bad:
         return sizes, []
-    first = ", ".join(f"{name!r} ({reason})" for name, reason in sorted(bad.items())[:3])
-    more = ", ..." if len(bad) > 3 else ""
-    return sizes, [f"{len(bad)} of {total} pictures cannot be read and are left out: {first}{more}"]
+    first = build.first([f"{name!r} ({reason})" for name, reason in sorted(bad.items())])
+    return sizes, [f"{len(bad)} of {total} pictures cannot be read and are left out: {first}"]
 
 
 def _box(name: str, whole: tuple[int, int], shape: tuple[int, int]) -> Box:

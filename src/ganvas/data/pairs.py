@@ -22,7 +22,6 @@ from ganvas.errors import UserError
 from ganvas.options import DataOptions
 
 ASPECT = 0.02  # by which the shapes of partners may differ unmentioned
-_LISTED = 3  # pictures in a note or an error
 _FEWEST = 2  # held-out pictures that can be measured on
 _KIND = re.compile(rf"(?:({'|'.join(FOLDERS)})[-_]?)?([ab])", re.IGNORECASE)
 _TWO = "folders A and B (also inside of train and its like), as trainA, trainB, testA and testB, or as two paths"
@@ -115,7 +114,7 @@ def load_pairs(options: DataOptions) -> Dataset:
         for kind, dataset in (("source", source), ("target", target)):
             found = dataset.summary
             if found.unreadable:
-                bad = _first([f"{name!r} ({reason})" for name, reason in found.bad.items()])
+                bad = build.first([f"{name!r} ({reason})" for name, reason in found.bad.items()])
                 notes.append(
                     f"{found.unreadable} of {found.files} {kind} pictures cannot be read and are left out: {bad}"
                 )
@@ -171,7 +170,7 @@ def _places(options: DataOptions, paired: bool, notes: list[str]) -> tuple[Sourc
     if any(alone):
         called = [repr(side.called()[i]) for side, left in zip(sides, alone, strict=True) for i in sorted(left)]
         total = sum(len(side.names) for side in sides)
-        notes.append(f"{len(called)} of {total} pictures have no partner and are left out: {_first(called)}")
+        notes.append(f"{len(called)} of {total} pictures have no partner and are left out: {build.first(called)}")
     chosen = [side.only([pair[i] for pair in together]) for i, side in enumerate(sides)]
     # Whichever side has parts, so that nothing given to test is trained on; else the source is cut.
     lead = next((side for side in chosen if (side.parts != TRAIN).any()), chosen[options.direction == "BtoA"])
@@ -211,7 +210,8 @@ def _kinds(data: str, listing: Listing, paired: bool, notes: list[str]) -> dict[
         raise UserError(f"{data!r} has {has}; {_EXPECTED[paired]}")
     if loose:
         notes.append(
-            f"{len(loose)} of {len(listing.names)} pictures lie outside of A and B and are left out: {_first(loose)}"
+            f"{len(loose)} of {len(listing.names)} pictures lie outside of A and B and are left out: "
+            f"{build.first(loose)}"
         )
     return kinds
 
@@ -294,7 +294,7 @@ def _aligned(
         kind, name = (target, pair[1]) if pair[0] in here else (source, pair[0])
         bad.append(f"{name!r} ({kind.summary.bad.get(name, 'like others')})")
     if bad:
-        notes.append(f"{len(bad)} of {len(partners)} pairs cannot be read whole and are left out: {_first(bad)}")
+        notes.append(f"{len(bad)} of {len(partners)} pairs cannot be read whole and are left out: {build.first(bad)}")
     rows = {part: rows[partner[rows] >= 0] for part, rows in source.rows.items()}
     if not len(rows["train"]):
         raise UserError("no pair is left to train on, as one of its two pictures cannot be read")
@@ -306,7 +306,7 @@ def _aligned(
         if area_lost(a[0], a[1], (b[0], b[1])) > ASPECT
     ]
     if odd:
-        notes.append(f"of {len(odd)} of {len(whole)} pairs the two pictures differ in shape: {_first(odd)}")
+        notes.append(f"of {len(odd)} of {len(whole)} pairs the two pictures differ in shape: {build.first(odd)}")
     aligned = {part: partner[found] for part, found in rows.items()}
     return replace(source, rows=rows), replace(target, rows=aligned)
 
@@ -327,7 +327,3 @@ def _few(kind: str, dataset: Dataset) -> list[str]:
     return [
         f"of {total} {kind} only {counts} are held out; below {_FEWEST}, quality is measured on what was trained on"
     ]
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")

@@ -8,12 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ganvas.metrics.features import opaque
-
-Pixels = NDArray[np.uint8]
+from ganvas.pictures import Pixels
 
 PEAK = 255.0
 ROUNDING = 1 / 12
