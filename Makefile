@@ -35,7 +35,7 @@ types: .venv/.dev  ## check the types
 bench: .venv/.test  ## measure all that is in docs/benchmarks.md; takes hours (DATA=photos/ etc. name other data)
 	$(VENV) benchmarks/startup.py
 	$(VENV) benchmarks/loader.py "$(DATA)"
-	$(VENV) benchmarks/memory.py "$(MNIST)"
+	$(VENV) benchmarks/memory.py "$(MNIST)" $(if $(PAIRS),--pairs "$(PAIRS)")
 	$(VENV) benchmarks/gpu.py "$(CIFAR)"
 	$(VENV) benchmarks/share.py "$(MNIST)"
 	$(VENV) benchmarks/throughput.py "$(MNIST)"

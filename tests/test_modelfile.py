@@ -14,6 +14,7 @@ from torch import nn
 from ganvas.config import NetworkConfig
 from ganvas.errors import UserError
 from ganvas.modelfile import find_model, load_networks, save_model
+from ganvas.models import build_network
 
 
 @dataclass(frozen=True)
@@ -264,3 +265,17 @@ def test_a_locked_model_is_not_called_damaged(path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError, match=r"it cannot be read \(Permission denied\)"):
         load_networks(path)
+
+
+def test_loading_does_not_import_the_compiler(tmp_path):  # which takes seconds
+    shape = {"channels": 4, "width": 16, "height": 16}
+    specs = {
+        "r3gan": NetworkConfig("r3gan:Generator", {**shape, "widths": (8, 4), "classes": 2}),
+        "article": NetworkConfig("articles:DenseGenerator", {"channels": 1, "width": 28, "height": 28}),
+        "translation": NetworkConfig("translation:Generator", {**shape, "source": 3, "widths": (8, 4)}),
+        "projector": NetworkConfig("translation:Projector", {"inputs": (3, 4)}),
+    }
+    save_model(tmp_path / "all", {name: build_network(spec) for name, spec in specs.items()}, specs)
+    code = "import sys; from ganvas.modelfile import load_networks; load_networks(sys.argv[1])"
+    script = f"{code}; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script, tmp_path / "all"], check=False).returncode == 0

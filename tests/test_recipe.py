@@ -115,6 +115,7 @@ def test_all_tasks_are_known_before_they_are_loaded():
         ({"task": "zzz"}, "known: generate, paired, style, unpaired"),
         ({"target": "y"}, "two paths are for translation: add --task paired, unpaired or style"),
         ({"set": ("weights.l1=5",)}, "the task generate has no weights to set"),
+        ({"set": ("task=paired",)}, "the task is chosen by --task paired, not by --set"),
     ],
     ids=str,
 )

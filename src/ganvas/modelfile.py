@@ -23,6 +23,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 import ganvas
 from ganvas.config import NetworkConfig, build
@@ -172,7 +173,7 @@ def _build(
 ) -> dict[str, nn.Module]:
     most = sum(t.nbytes for t in tensors.values()) + 2**26  # buffers that are not stored are small
     try:
-        with torch.device("meta"), _at_most(4 * len(tensors) + 100):
+        with torch.device("meta"), _Undrawn(), _at_most(4 * len(tensors) + 100):
             planned = {name: build_network(spec, name, trust=trust) for name, spec in specs.items()}
         _compare(_state(planned), tensors)
         parts = itertools.chain.from_iterable((*n.parameters(), *n.buffers()) for n in planned.values())
@@ -184,6 +185,14 @@ def _build(
         raise
     except Exception as error:  # a stranger's settings may fail anywhere in a constructor
         raise UserError(f"its networks cannot be built ({type(error).__name__}: {_line(error)})") from error
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no normal weights: without memory that would import all of PyTorch's compiler, in seconds."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        return kwargs["tensor"] if function is nn.init.normal_ else function(*args, **kwargs)
 
 
 def _compare(planned: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:

@@ -217,6 +217,8 @@ def apply(options: TrainOptions, config: Config) -> Config:
         why=why,
     )
     config = override(config, options.set)
+    if config.task != options.task:  # else the data would be another task's
+        raise UserError(f"the task is chosen by --task {config.task}, not by --set")
     _check(config)
     return config
 

@@ -191,10 +191,13 @@ def passing(source: int, channels: int) -> nn.Conv2d:
     """
     layer = nn.Conv2d(source, channels, 1)
     colours, results = source - (source == 4), channels - (channels == 4)
-    matrix = torch.zeros(channels, source)
-    matrix[:results, :colours] = torch.eye(colours) if colours == results else 1 / colours
-    matrix[results:, colours:] = 1
-    layer.load_state_dict({"weight": matrix[:, :, None, None], "bias": (matrix.sum(1) == 0).float()})
+    # In lists, as without memory (modelfile.py) most tensor functions would import all of PyTorch's compiler.
+    rows = [[float(i == o) if colours == results else 1 / colours for i in range(colours)] for o in range(results)]
+    for row in rows:
+        row += [0.0] * (source - colours)
+    rows += [[0.0] * colours + [1.0] * (source - colours)] * (channels - results)
+    weight, bias = torch.tensor(rows)[:, :, None, None], torch.tensor([float(not any(row)) for row in rows])
+    layer.load_state_dict({"weight": weight, "bias": bias})
     return layer
 
 
