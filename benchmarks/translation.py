@@ -24,7 +24,7 @@ from ganvas.metrics.translations import as_channels
 from ganvas.pictures import Pixels, tile, to_pil
 from ganvas.tiles import translated
 
-ALONE = ("--set", "weights.adversarial=0", "--set", "weights.l1=100")
+ALONE = ("--set", "weights.adversarial=0", "--set", "weights.gradient=0", "--set", "weights.l1=100")
 """Options of the network that only minimises L1."""
 SHOWN = 12
 """Test pictures in the sheet."""

@@ -60,7 +60,7 @@ def test_networks_build_and_fit(name, channels):
 @pytest.mark.parametrize(
     ("name", "task", "weights", "paper"),
     [
-        ("pix2pix", "paired", {"l1", "features", "adversarial"}, "Isola et al. 2017"),
+        ("pix2pix", "paired", {"l1", "features", "gradient", "adversarial"}, "Isola et al. 2017"),
         ("cut", "unpaired", {"nce", "nce_identity"}, "Park et al. 2020"),
         ("fastcut", "style", {"nce", "nce_identity"}, "Park et al. 2020"),
         ("cyclegan", "unpaired", {"cycle", "identity"}, "Zhu et al. 2017"),

@@ -116,7 +116,7 @@ def test_a_pair_is_judged_beside_its_source_and_its_distance_counts() -> None:
     assert pair.real is batch["image"]
     assert pair.condition is batch["source"]
     assert pair.taps == ()
-    assert pair.judge(pair.fake).shape == (4, (SIDE // 2) ** 2)
+    assert pair.judge(pair.fake).shape == (4, SIDE**2 + (SIDE // 2) ** 2)
     extras = task.extras("generator", batch, pairs, {"image": Scores(pair)})
     expected = 3 * (task.generator(batch["source"]) - batch["image"]).abs().mean((1, 2, 3))
     assert torch.allclose(extras["generator/l1"], expected)
@@ -133,6 +133,19 @@ def test_features_of_the_discriminator_are_matched() -> None:
     each = [(a - b).abs().flatten(1).mean(1) for a, b in zip(real, fake, strict=True)]
     assert torch.allclose(found, 2 * (each[0] + each[1]) / 2)
     assert task.pairs("discriminator", batch)["image"].taps == ()
+
+
+def test_a_shade_that_is_off_costs_no_gradient_and_a_stain_does() -> None:
+    task, batch = Paired(make_config("pix2pix", "paired", gradient=2.0)), make_batch()
+    pair = task.pairs("generator", batch)["image"]
+
+    def cost(fake: torch.Tensor) -> torch.Tensor:
+        return task.extras("generator", batch, {"image": replace(pair, fake=fake)}, {})["generator/gradient"]
+
+    assert cost(batch["image"] + 0.3) == pytest.approx(0, abs=1e-5)
+    stained = batch["image"].clone()
+    stained[:, :, 1, 1] += 0.3  # four differences from its neighbours, two down and two across
+    assert cost(stained) == pytest.approx(2 * 0.3 * 4 / (SIDE * (SIDE - 1)), rel=1e-3)
 
 
 def test_augmentation_moves_a_source_along_but_keeps_its_colours() -> None:

@@ -170,12 +170,14 @@ def test_colours_are_passed_on(source, channels, pixel, result):
 
 
 @pytest.mark.parametrize("size", [(16, 16), (23, 17), (64, 16), (1, 1), (5, 40)], ids=str)
+@pytest.mark.parametrize("scales", [1, 2, 3, 9])
 @every_channels
-def test_places_of_pictures_of_any_size_are_judged(size, channels):
-    discriminator = network("Discriminator", channels=channels)
+def test_places_of_pictures_of_any_size_are_judged_at_several_scales(size, channels, scales):
+    discriminator = network("Discriminator", channels=channels, scales=scales)
     images = pictures(2, *size, channels).requires_grad_()
     logits = discriminator(images)
-    assert logits.shape == (2, -(-size[0] // 4) * -(-size[1] // 4))
+    judged = [-(-size[0] // pixel) * -(-size[1] // pixel) for pixel in (1, 2, 4)]
+    assert logits.shape == (2, sum(judged[-scales:]))
     (gradient,) = torch.autograd.grad(logits.square().sum(), images)
     assert gradient.abs().sum(1).min() > 0
 
@@ -201,13 +203,16 @@ def test_features_of_stages_are_given_as_they_are_asked_for():
 
 @pytest.mark.parametrize("widths", [(6,), (8, 6), (10, 8, 6), (8, 8, 6, 4)], ids=str)
 def test_a_logit_sees_as_many_pixels_as_told(widths):
-    seen, coarse = 7 * 2 ** (len(widths) - 1) - 2, 2 ** (len(widths) - 1)
-    side = 9 * coarse
+    side = 9 * 2 ** (len(widths) - 1)
     x = pictures(1, side, side).double().requires_grad_()
-    logits = network("Discriminator", widths=widths).double()(x).unflatten(1, (9, 9))
-    (gradient,) = torch.autograd.grad(logits[0, 4, 4], x)
-    for axis in gradient.abs().sum((0, 1)).nonzero().T:
-        assert int(axis.max() - axis.min()) + 1 == seen
+    logits = network("Discriminator", widths=widths, scales=8).double()(x)[0]
+    sides = [side // 2**stage for stage in range(len(widths))]
+    for stage, (places, across) in enumerate(zip(logits.split([a * a for a in sides]), sides, strict=True), 1):
+        (gradient,) = torch.autograd.grad(
+            places.unflatten(0, (across, across))[across // 2, across // 2], x, retain_graph=True
+        )
+        for axis in gradient.abs().sum((0, 1)).nonzero().T:
+            assert int(axis.max() - axis.min()) + 1 == 7 * 2 ** (stage - 1) - 2
 
 
 @pytest.mark.parametrize("source", [0, 1])
@@ -222,8 +227,8 @@ def test_gradients_and_penalties_reach_every_weight_of_a_discriminator(source):
 def test_second_derivatives_are_exact():
     discriminator = network("Discriminator", widths=(3, 2)).double()
     x = pictures(1, 3, 4).double().requires_grad_()
-    weight = discriminator.to_logit.weight
-    assert torch.autograd.gradgradcheck(lambda x, _: discriminator(x).sigmoid(), (x, weight))
+    weights = [to_logit.weight for to_logit in discriminator.to_logits]
+    assert torch.autograd.gradgradcheck(lambda x, *_: discriminator(x).sigmoid(), (x, *weights))
 
 
 # ------------------------------------------------------------------------------------------------- both players

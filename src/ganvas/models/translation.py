@@ -27,11 +27,14 @@ class DiscriminatorConfig:
     source: int = 0
     """Channels of the picture that it judges under; 0 for none."""
     widths: tuple[int, ...] = (128, 128, 64, 32)
-    """Feature channels of each stage, the last at full size. A logit sees 7 · 2^(stages - 1) - 2 pixels each way."""
+    """Feature channels of each stage, the last at full size."""
+    scales: int = 4
+    """Of the coarsest stages so many give logits, if there are so many. One of stage s, from 1 at full size on, sees
+    squares of 7 · 2^(s - 1) - 2 pixels: large ones tell what is plausible, small ones what is clean."""
 
     def __post_init__(self) -> None:
         _check_widths(self.widths)
-        _check("channels, width and height", self.channels, self.width, self.height)
+        _check("channels, width, height and scales", self.channels, self.width, self.height, self.scales)
         _check("source", self.source, least=0)
 
 
@@ -202,14 +205,17 @@ def passing(source: int, channels: int) -> nn.Conv2d:
 
 
 class Discriminator(nn.Module):
-    """Pictures to a logit for each place (PatchGAN, Isola et al. 2017, section 3.2.2); any size."""
+    """Pictures to a logit for each place (PatchGAN, Isola et al. 2017, section 3.2.2) at several scales; any size.
+
+    The scales share their features, unlike the networks of pix2pixHD (Wang et al. 2018, section 3.2).
+    """
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
         widths = (config.channels + config.source, *config.widths[::-1])
         self.stages = nn.ModuleList(Plain(a, b, normed=False) for a, b in itertools.pairwise(widths))
-        self.to_logit = conv(widths[-1], 1, 3, bias=False)
+        self.to_logits = nn.ModuleList(conv(width, 1, 3, bias=False) for width in widths[1:][-config.scales :])
 
     def forward(
         self, x: Tensor, condition: Tensor | None = None, taps: tuple[int, ...] = ()
@@ -223,7 +229,8 @@ class Discriminator(nn.Module):
                 "pix2pixHD", eq. 4).
 
         Returns:
-            Logits [N, K] of the K pixels of the coarsest stage; with taps also a list of features [N, C, h, w].
+            Logits [N, K] of the pixels of the coarsest `scales` stages, from fine to coarse; with taps also a list of
+            features [N, C, h, w].
 
         Raises:
             ValueError: a condition is missing, or there is one that it was not made for.
@@ -235,7 +242,8 @@ class Discriminator(nn.Module):
         for stage in self.stages:
             x = stage(F.avg_pool2d(x, 2, ceil_mode=True) if features else x)
             features.append(x)
-        logits: Tensor = self.to_logit(x).flatten(1)
+        judged = zip(self.to_logits, features[-len(self.to_logits) :], strict=True)
+        logits = torch.cat([to_logit(x).flatten(1) for to_logit, x in judged], 1)
         return (logits, [features[tap] for tap in taps]) if taps else logits
 
 

@@ -20,6 +20,9 @@ class Weights:
     """The distance to the partner (eq. 4). The paper's 100 leaves the discriminator no say where penalties hold it."""
     features: float = 0.0
     """The same, of the discriminator's features (Wang et al. 2018, "pix2pixHD", eq. 4)."""
+    gradient: float = 0.0
+    """The distance of differences between neighbours (Mathieu et al. 2016, "Deep multi-scale video prediction beyond
+    mean square error", eq. 6): a fill is to be clean, whatever its colour."""
     adversarial: float = 1.0
 
 
@@ -49,9 +52,13 @@ class Paired(Translation):
         """The distance to the partner, in pixels and in features."""
         if player == "discriminator":
             return {}
-        found = {"generator/l1": self.weights.l1 * distance(pairs["image"].fake, batch["image"])}
+        fake, real = pairs["image"].fake, batch["image"]
+        found = {"generator/l1": self.weights.l1 * distance(fake, real)}
+        if self.weights.gradient:
+            each = [distance(fake.diff(dim=dim), real.diff(dim=dim)) for dim in (2, 3)]
+            found["generator/gradient"] = self.weights.gradient * torch.stack(each).sum(0)
         if self.taps:
-            each = [distance(fake, real.detach()) for real, fake in scores["image"].features]
+            each = [distance(made, wanted.detach()) for wanted, made in scores["image"].features]
             found["generator/features"] = self.weights.features * torch.stack(each).mean(0)
         return found
 
