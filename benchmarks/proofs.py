@@ -43,7 +43,7 @@ def main() -> None:
         Setting("mnist50", digits, "50", "9m"),
         Setting("mnist50-sure", digits, "50", "9m", sure=True),
         Setting("mnist100", digits, "100", "9m"),
-        Setting("flowers50", flowers, f"{options.rare}=50", "30m", ("--size", "64")),
+        Setting("flowers50", flowers, f"{options.rare}=50", "60m", ("--size", "64")),
         Setting("digits20", digits, "20", "5s"),
     ]
     for setting in known:
