@@ -98,6 +98,8 @@ class Config:
     """By name or import path (see tasks/)."""
     weights: dict[str, float] = field(default_factory=dict)
     """Of what the task minimises beside the objective, by name."""
+    vgg: dict[str, str] = field(default_factory=dict)
+    """`path` and `sha256` of a VGG's weights that a task looks through (see tasks/translation.py); empty for none."""
     batch: int = 32
     order: tuple[Player, ...] = ("discriminator", "generator")
     """Who plays first in a step."""

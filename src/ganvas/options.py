@@ -130,6 +130,8 @@ class TrainOptions(DataOptions):
     """Go on with a finished run for this much longer (10m, 100kimg, ...)."""
     init: str | None = None
     """Start from the weights of this run or model file."""
+    vgg: str | None = None
+    """Where to translate: weights of a VGG (.pth, .safetensors), by which pictures are also to be alike."""
     trust: bool = False
     """Allow the model of --init to name networks from other installed packages than ganvas."""
     dry_run: bool = False

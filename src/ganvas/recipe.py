@@ -1,7 +1,9 @@
 """What is derived from the data, the budget and the command, each with its reason; torch-free."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from ganvas.config import (
     KINDS,
@@ -17,6 +19,7 @@ from ganvas.config import (
     parse_pair,
 )
 from ganvas.errors import UserError, nearest
+from ganvas.files import tell_unreadable
 from ganvas.options import TRANSLATIONS, TrainOptions
 
 COARSEST = 7
@@ -163,6 +166,8 @@ def check(options: TrainOptions) -> None:
         raise UserError(f"there is no task {options.task!r}{nearest(options.task, tasks)}")
     if options.target is not None and options.task == "generate":
         raise UserError("two paths are for translation: add --task paired, unpaired or style")
+    if options.vgg is not None and options.task == "generate":
+        raise UserError("--vgg is for translation: add --task paired, unpaired or style")
     snapshot_steps(options.snap, 1, 1)
     if options.size is not None:
         parse_pair(options.size, "size")
@@ -206,11 +211,16 @@ def apply(options: TrainOptions, config: Config) -> Config:
         why["augment.kinds"] = "you set it"
     if options.batch is not None:
         why["batch"] = "you set it"
+    vgg = {} if options.vgg is None else _file(options.vgg)
+    if vgg:
+        why["weights.perceptual"] = "with --vgg; about as large as the adversarial loss"
     config = config.replace(
         task=options.task,
         objective=objective,
         optimiser=optimiser,
         augment=augment,
+        weights=config.weights | ({"perceptual": 1.0} if vgg else {}),
+        vgg=vgg,
         batch=config.batch if options.batch is None else options.batch,
         mirror=config.mirror if options.mirror == "auto" else options.mirror == "yes",
         seed=options.seed,
@@ -219,8 +229,16 @@ def apply(options: TrainOptions, config: Config) -> Config:
     config = override(config, options.set)
     if config.task != options.task:  # else the data would be another task's
         raise UserError(f"the task is chosen by --task {config.task}, not by --set")
+    if config.vgg != vgg:
+        raise UserError("the VGG is chosen by --vgg, not by --set")
     _check(config)
     return config
+
+
+def _file(name: str) -> dict[str, str]:
+    path = Path(name).expanduser()
+    with tell_unreadable(path), path.open("rb") as file:
+        return {"path": str(path.resolve()), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _check(config: Config) -> None:
@@ -244,6 +262,9 @@ def _check(config: Config) -> None:
         "the seed must not be negative": 0 <= config.seed < 2**63,
         "order must name each player once": sorted(config.order) == ["discriminator", "generator"],
         "the task generate has no weights to set": config.task != "generate" or not config.weights,
+        "weights.perceptual needs --vgg, a file of weights": bool(config.vgg)
+        or config.task not in TRANSLATIONS
+        or not config.weights.get("perceptual"),
     }
     for name, weight in config.weights.items():
         rules[f"weights.{name} must be a number and not negative"] = 0 <= weight < float("inf")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -246,13 +247,18 @@ def load(file: Path, sha256: str, advice: str) -> dict[str, Tensor]:
     """Read a file of weights of which the sha256 is known; nothing else is unpickled.
 
     Raises:
-        UserError: it cannot be read or has another sha256; ends with the advice.
+        UserError: it cannot be read, has another sha256, or holds no weights; ends with the advice.
     """
     with tell_unreadable(file):
         content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"{file} is damaged or another file than the one wanted (sha256 {sha256[:8]}...); {advice}")
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        if file.suffix == ".safetensors":
+            return safetensors.torch.load(content)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a file of another kind may fail anywhere
+        raise UserError(f"{file} holds no weights; {advice}") from error
 
 
 def _inception(weights: str | None, device: str, precision: str) -> Extractor:

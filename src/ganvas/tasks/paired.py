@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ganvas.config import Config, Player, build
 from ganvas.models import build_network
 from ganvas.tasks.base import Batch, Pair, Scores
-from ganvas.tasks.translation import Translation
+from ganvas.tasks.translation import Translation, distance, find_vgg, perceptual
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Weights:
     """The distance of differences between neighbours (Mathieu et al. 2016, "Deep multi-scale video prediction beyond
     mean square error", eq. 6): a fill is to be clean, whatever its colour."""
     adversarial: float = 1.0
+    perceptual: float = 0.0
+    """The distance of a VGG's features from the partner's, relative to these."""
 
 
 class Paired(Translation):
@@ -38,6 +40,7 @@ class Paired(Translation):
             "discriminator": nn.ModuleDict({"discriminator": self.discriminator}),
         }
         self.taps = tuple(range(len(config.discriminator.settings["widths"]))) if self.weights.features else ()
+        self.vgg = find_vgg(**config.vgg) if self.weights.perceptual else None
 
     def pairs(self, player: Player, batch: Batch) -> dict[str, Pair]:
         """The partner against the translation, both beside the source."""
@@ -60,9 +63,8 @@ class Paired(Translation):
         if self.taps:
             each = [distance(made, wanted.detach()) for wanted, made in scores["image"].features]
             found["generator/features"] = self.weights.features * torch.stack(each).mean(0)
+        if self.vgg:
+            with torch.no_grad():
+                wanted = self.vgg(real)
+            found["generator/perceptual"] = self.weights.perceptual * perceptual(self.vgg(fake), wanted)
         return found
-
-
-def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Return the mean absolute difference [N] of tensors [N, ...]."""
-    return (one.float() - other.float()).abs().flatten(1).mean(1)

@@ -1,12 +1,22 @@
 """What tasks share whose generator makes pictures of pictures."""
 
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganvas.data import Dataset, rows_at
+from ganvas.errors import UserError
+from ganvas.metrics.features import load
+from ganvas.models.vgg import FITTING, Vgg
 from ganvas.pictures import Pixels
 from ganvas.tasks.base import Batch, Task
 from ganvas.tiles import translated
+
+EPSILON = 1e-6
+"""Of features that a VGG does not have at all, lest they are divided by."""
 
 
 class Translation(Task):
@@ -34,3 +44,47 @@ def examples(dataset: Dataset, n: int) -> tuple[Pixels, Pixels]:
     count = min(n, len(dataset.rows[part]), len(dataset.source.rows[part]))
     sources, targets = (kind.images[rows_at(kind.rows[part], 0, 0, count)] for kind in (dataset.source, dataset))
     return sources, targets
+
+
+def distance(one: Tensor, other: Tensor) -> Tensor:
+    """Return the mean absolute difference [N] of tensors [N, ...]."""
+    return (one.float() - other.float()).abs().flatten(1).mean(1)
+
+
+# ----------------------------------------------------------------------------------------------- as a VGG sees it
+
+
+@lru_cache(maxsize=1)  # the warm-up and the run share it, as reading takes seconds
+def find_vgg(path: str, sha256: str) -> Vgg:
+    """Read the VGG that a config names as `vgg`.
+
+    Raises:
+        UserError: its file is gone, or changed since, or holds no VGG that fits.
+    """
+    advice = f"--vgg takes weights {FITTING}, the same all through a run"
+    try:
+        return Vgg(load(Path(path), sha256, advice))
+    except ValueError as error:
+        raise UserError(f"{path} holds no VGG that fits ({error}); {advice}") from error
+
+
+def perceptual(made: Iterable[Tensor], wanted: Iterable[Tensor]) -> Tensor:
+    """Return how far features of a VGG are from others, or Gram matrices from others [N].
+
+    Johnson et al. 2016, "Perceptual losses for real-time style transfer and super-resolution", eq. 2 and 4, but of
+    absolute differences, relative to what is wanted and averaged over layers: the squares grow with a network's scale,
+    by orders of magnitude from layer to layer, and with them would the weight that suits.
+
+    Args:
+        made: of each layer [N, ...].
+        wanted: of each layer [N, ...], or [1, ...] for all; nothing is learned from these.
+    """
+    pairs = [(one, other.detach().float()) for one, other in zip(made, wanted, strict=True)]
+    return torch.stack([distance(one, other) / other.abs().mean().clamp_min(EPSILON) for one, other in pairs]).mean(0)
+
+
+def gram(features: Tensor) -> Tensor:
+    """Return how features [N, C, H, W] go together, wherever they are: [N, C, C] (Johnson et al. 2016, eq. 3)."""
+    with torch.autocast(features.device.type, enabled=False):  # sums of many products
+        flat = features.float().flatten(2)
+        return flat @ flat.transpose(1, 2) / flat[0].numel()

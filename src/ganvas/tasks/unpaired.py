@@ -18,8 +18,7 @@ from ganvas.config import SHAPE, Config, Player, build
 from ganvas.models import build_network
 from ganvas.models.translation import Pool, PoolConfig, Projector, ProjectorConfig
 from ganvas.tasks.base import Batch, Pair, Scores
-from ganvas.tasks.paired import distance
-from ganvas.tasks.translation import Translation
+from ganvas.tasks.translation import Translation, distance, find_vgg, gram, perceptual
 
 PLACES = 256
 """Of each map of features, compared with one another (CUT, section 3.2)."""
@@ -38,6 +37,8 @@ class Weights:
     """How far there and back again leads away (CycleGAN, eq. 2); above 0 there is a second pair of networks."""
     identity: float = 0.0
     """How far targets are from their own translations (CycleGAN, section 5.2)."""
+    perceptual: float = 0.0
+    """How far a VGG's Gram matrices of translations are from the targets' mean, relative to it."""
 
 
 class Unpaired(Translation):
@@ -57,6 +58,7 @@ class Unpaired(Translation):
         if contrast:
             makers["projector"] = Projector(ProjectorConfig(there.config.tapped()))
         self.networks = {"generator": nn.ModuleDict(makers), "discriminator": nn.ModuleDict(judges)}
+        self.vgg = find_vgg(**config.vgg) if self.weights.perceptual else None
 
     def draw(self, n: int, random: torch.Generator) -> Batch:
         """Where in the pictures to look [n, PLACES], and which stored fakes to judge [n, 2], all uniform in [0, 1)."""
@@ -76,7 +78,7 @@ class Unpaired(Translation):
     def extras(
         self, player: Player, batch: Batch, pairs: Mapping[str, Pair], scores: Mapping[str, Scores]
     ) -> dict[str, Tensor]:
-        """What ties a translation to its source."""
+        """What ties a translation to its source; and how far its style is from the targets'."""
         if player == "discriminator":
             return {}
         weights, source, target, there = self.weights, batch["source"], batch["image"], self.there
@@ -97,6 +99,11 @@ class Unpaired(Translation):
             found["generator/cycle"] = weights.cycle * cycles
             if weights.identity:
                 found["generator/identity"] += weights.identity * distance(back(source), source)
+        if self.vgg:
+            with torch.no_grad():
+                wanted = [gram(features).mean(0, keepdim=True) for features in self.vgg(target)]
+            made = [gram(features) for features in self.vgg(pairs["image"].fake)]
+            found["generator/perceptual"] = weights.perceptual * perceptual(made, wanted)
         return found
 
     def _contrast(self, maps: list[Tensor], fake: Tensor, chances: Tensor) -> Tensor:
