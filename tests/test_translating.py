@@ -116,7 +116,7 @@ def test_a_pair_is_judged_beside_its_source_and_its_distance_counts() -> None:
     assert pair.real is batch["image"]
     assert pair.condition is batch["source"]
     assert pair.taps == ()
-    assert pair.judge(pair.fake).shape == (4, SIDE**2 + (SIDE // 2) ** 2)
+    assert pair.judge(pair.fake).shape == (4, 2 * SIDE**2)
     extras = task.extras("generator", batch, pairs, {"image": Scores(pair)})
     expected = 3 * (task.generator(batch["source"]) - batch["image"]).abs().mean((1, 2, 3))
     assert torch.allclose(extras["generator/l1"], expected)

@@ -44,7 +44,9 @@ def cut(facts: Facts) -> Config:
     Raises:
         UserError: another task than unpaired or style.
     """
-    return _translation(facts, "cut", ("unpaired", "style"), {"nce": 1.0, "nce_identity": 1.0}, "Park et al. 2020")
+    return _translation(
+        facts, "cut", ("unpaired", "style"), {"nce": 0.1, "nce_identity": 0.1}, "Park et al. 2020, with a tenth of it"
+    )
 
 
 def fastcut(facts: Facts) -> Config:

@@ -229,21 +229,21 @@ class Discriminator(nn.Module):
                 "pix2pixHD", eq. 4).
 
         Returns:
-            Logits [N, K] of the pixels of the coarsest `scales` stages, from fine to coarse; with taps also a list of
-            features [N, C, h, w].
+            Logits [N, scales · H · W] of each pixel at each of the coarsest stages, from fine to coarse; with taps also
+            a list of features [N, C, h, w].
 
         Raises:
             ValueError: a condition is missing, or there is one that it was not made for.
         """
         if (condition is None) != (self.config.source == 0):
             raise ValueError(f"this network judges under {self.config.source} channels: give a condition like that")
-        x = x if condition is None else torch.cat([x, condition], 1)
-        features = list[Tensor]()
+        x, size, features = x if condition is None else torch.cat([x, condition], 1), x.shape[2:], list[Tensor]()
         for stage in self.stages:
             x = stage(F.avg_pool2d(x, 2, ceil_mode=True) if features else x)
             features.append(x)
         judged = zip(self.to_logits, features[-len(self.to_logits) :], strict=True)
-        logits = torch.cat([to_logit(x).flatten(1) for to_logit, x in judged], 1)
+        # Repeated to full size, so that each scale has an equal say, in penalties too.
+        logits = torch.cat([F.interpolate(to_logit(x), size).flatten(1) for to_logit, x in judged], 1)
         return (logits, [features[tap] for tap in taps]) if taps else logits
 
 
