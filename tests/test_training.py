@@ -22,6 +22,7 @@ from ganvas.training import (
     real_batch,
     seeded,
     step,
+    told,
     turn,
     update_average,
 )
@@ -601,3 +602,9 @@ def test_every_picture_comes_once_an_epoch():
     epochs = [seen[0:8], seen[8:16], seen[16:24]]
     assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_pairs_that_are_equal_count_half_and_nan_not_at_all():
+    real, nan = torch.tensor([[1.0, 0.0], [2.0, -1.0]]), torch.tensor(float("nan"))
+    assert told(real, torch.tensor([[0.0, 0.0], [3.0, -1.0]])) == (1 + 0.5 + 0 + 0.5) / 4
+    assert told(nan, nan) == 0

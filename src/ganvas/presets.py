@@ -33,7 +33,7 @@ def pix2pix(facts: Facts) -> Config:
         facts,
         "pix2pix",
         ("paired",),
-        {"l1": 10.0, "features": 0.0, "gradient": 20.0, "adversarial": 1.0},
+        {"l1": 10.0, "features": 0.0, "gradient": 50.0, "adversarial": 1.0},
         "Isola et al. 2017, with a tenth of the L1, and what keeps fills clean",
     )
 

@@ -55,7 +55,7 @@ def objective(
         terms[f"{player}/{name}"] = pair.weight * loss(player, scores[name]).mean()
         if player == "generator":
             continue
-        accuracy[f"accuracy/{name}"] = (scores[name].real > scores[name].fake).float().mean()
+        accuracy[f"accuracy/{name}"] = told(scores[name].real, scores[name].fake)
         gamma = config.objective.gamma if pair.gamma is None else pair.gamma
         n = max(1, round(len(pair.real) * config.objective.fraction))
         for penalty in config.objective.penalties:
@@ -64,6 +64,11 @@ def objective(
     for name, values in task.extras(player, batch, pairs, scores).items():
         terms[name] = values.mean()
     return torch.stack(list(terms.values())).sum(), {k: v.detach() for k, v in (terms | accuracy).items()}
+
+
+def told(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the share of pairs of logits that are told right, in [0, 1]; equals, as on plain grounds, count half."""
+    return ((real > fake).float() + (real >= fake).float()).mean() / 2
 
 
 def judged(task: Task, player: Player, batch: Batch, config: Config, strength: float) -> dict[str, Pair]:
@@ -151,7 +156,7 @@ def steer(state: State, dataset: Dataset) -> None:
         means = [float(logits.mean()) for logits in (real, scores("val", "real")[0], fake)]
         state.controller.update(means[0], means[1], means[2], STEER * state.config.batch)
     else:
-        state.controller.update_by_accuracy(float((real > fake).float().mean()), STEER * state.config.batch)
+        state.controller.update_by_accuracy(float(told(real, fake)), STEER * state.config.batch)
 
 
 @torch.no_grad()
