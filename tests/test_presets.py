@@ -72,6 +72,11 @@ def test_translations_weigh_what_their_papers_do(name, task, weights, paper):
     assert config.why["weights"].startswith(f"as in {paper}")
 
 
+def test_fills_are_kept_clean_where_there_are_some_and_photographs_are_not_blurred():
+    weights = [find_preset("pix2pix")(replace(FACTS, task="paired", source=3, flat=f)).weights for f in (0.7, 0.03)]
+    assert [weight["gradient"] for weight in weights] == [50.0, 0.0]
+
+
 @pytest.mark.parametrize("name", ARTICLES)
 def test_another_size_says_what_to_do(name):
     with pytest.raises(UserError, match="not of 32x28; say --size 28"):

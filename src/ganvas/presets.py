@@ -29,12 +29,13 @@ def pix2pix(facts: Facts) -> Config:
     Raises:
         UserError: another task than paired.
     """
+    plain = facts.flat >= recipe.PHOTOGRAPHS
     return _translation(
         facts,
         "pix2pix",
         ("paired",),
-        {"l1": 10.0, "features": 0.0, "gradient": 50.0, "adversarial": 1.0},
-        "Isola et al. 2017, with a tenth of the L1, and what keeps fills clean",
+        {"l1": 10.0, "features": 0.0, "gradient": 50.0 if plain else 0.0, "adversarial": 1.0},
+        "Isola et al. 2017, with a tenth of the L1" + (", and what keeps plain fills clean" if plain else ""),
     )
 
 

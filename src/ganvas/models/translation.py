@@ -237,7 +237,8 @@ class Discriminator(nn.Module):
         """
         if (condition is None) != (self.config.source == 0):
             raise ValueError(f"this network judges under {self.config.source} channels: give a condition like that")
-        x, size, features = x if condition is None else torch.cat([x, condition], 1), x.shape[2:], list[Tensor]()
+        size, features = x.shape[2:], list[Tensor]()
+        x = x if condition is None else torch.cat([x, condition], 1)
         for stage in self.stages:
             x = stage(F.avg_pool2d(x, 2, ceil_mode=True) if features else x)
             features.append(x)
