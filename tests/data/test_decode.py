@@ -185,3 +185,7 @@ def test_crops_are_plain_as_the_whole_is(colours: np.ndarray) -> None:
 def test_other_formats_are_not_even_tried(paint: Callable[..., Path]) -> None:
     with pytest.raises(Image.UnidentifiedImageError):
         decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 8, 8, "crop")
+
+
+def test_a_colour_above_its_alpha_becomes_full_and_does_not_wrap():
+    assert to_channels(np.array([200, 100, 0, 100], np.uint8), 3).tolist() == [255, 255, 155]

@@ -136,10 +136,13 @@ def decode(raw: Raw, width: int, height: int, fit: str) -> Decoded:
 
 
 def to_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """Turn premultiplied RGBA [..., 4] into [..., channels]: for 3 and 1 it is laid on white, 1 is luma."""
+    """Turn premultiplied RGBA [..., 4] into [..., channels]: for 3 and 1 it is laid on white, 1 is luma.
+
+    A colour above its alpha (networks make some) becomes full.
+    """
     if channels == 4:
         return pixels
-    rgb = pixels[..., :3] + (255 - pixels[..., 3:])
+    rgb = np.minimum(pixels[..., :3], pixels[..., 3:]) + (255 - pixels[..., 3:])
     if channels == 3:
         return rgb
     # ITU-R 601 in 16-bit fixed point: exact for grey.
