@@ -1,5 +1,6 @@
 """Files: written so that a reader, or a crash, never meets half of one; and told of where they cannot be used."""
 
+import hashlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -8,6 +9,16 @@ from pathlib import Path
 from typing import IO
 
 from ganvas.errors import UserError
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, which may be larger than memory, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def append_line(path: Path, line: str) -> None:

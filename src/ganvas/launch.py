@@ -90,7 +90,7 @@ def open_data(options: TrainOptions) -> Dataset:
     plain = {field.name: getattr(options, field.name) for field in dataclasses.fields(DataOptions)}
     plain["size"] = options.size or preset_size(options.preset)
     dataset = load_dataset(DataOptions(**plain))
-    for kind in (dataset,) if dataset.source is None else (dataset.source, dataset):
+    for kind in dataset.kinds:
         if len(kind.rows["train"]) < FEWEST:
             raise UserError(f"{kind.name} has {len(kind.rows['train'])} training pictures; that is too few")
     return dataset

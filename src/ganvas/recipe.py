@@ -1,7 +1,6 @@
 """What is derived from the data, the budget and the command, each with its reason; torch-free."""
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ganvas.config import (
     parse_pair,
 )
 from ganvas.errors import UserError, nearest
-from ganvas.files import tell_unreadable
+from ganvas.files import sha256_of, tell_unreadable
 from ganvas.options import TRANSLATIONS, TrainOptions
 
 COARSEST = 7
@@ -237,8 +236,8 @@ def apply(options: TrainOptions, config: Config) -> Config:
 
 def _file(name: str) -> dict[str, str]:
     path = Path(name).expanduser()
-    with tell_unreadable(path), path.open("rb") as file:
-        return {"path": str(path.resolve()), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    with tell_unreadable(path):
+        return {"path": str(path.resolve()), "sha256": sha256_of(path)}
 
 
 def _check(config: Config) -> None:

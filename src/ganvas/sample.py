@@ -1,6 +1,5 @@
 """Pictures from a trained model. Everything that is drawn anywhere is drawn by `render`."""
 
-import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ from torch.backends import cudnn, mkldnn
 
 from ganvas.config import CLASSES
 from ganvas.errors import UserError, nearest
+from ganvas.files import sha256_of
 from ganvas.modelfile import find_model, load_networks
 from ganvas.options import Weights
 from ganvas.pictures import Pixels, near_square, straight, to_uint8
@@ -83,8 +83,7 @@ class Model:
     def sha256(self) -> str:
         """Of its file."""
         assert self.path is not None
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.path)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -151,8 +151,7 @@ def steer(state: State, dataset: Dataset) -> None:
             return [torch.cat([pair.judge(getattr(pair, side)) for pair in pairs]) for side in sides]
 
     real, fake = scores("train", "real", "fake")
-    kinds = [dataset] if dataset.source is None else [dataset, dataset.source]
-    if min(len(kind.rows["val"]) for kind in kinds) >= ENOUGH:
+    if min(len(kind.rows["val"]) for kind in dataset.kinds) >= ENOUGH:
         means = [float(logits.mean()) for logits in (real, scores("val", "real")[0], fake)]
         state.controller.update(means[0], means[1], means[2], STEER * state.config.batch)
     else:

@@ -48,6 +48,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def kinds(self) -> "tuple[Dataset, ...]":
+        """What is translated, where there is something, and these pictures."""
+        return (self,) if self.source is None else (self.source, self)
+
     @cached_property
     def names(self) -> list[str]:
         """The pictures' relative paths, or numbers."""

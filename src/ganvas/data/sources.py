@@ -21,7 +21,7 @@ from ganvas.data import idx
 from ganvas.data.decode import ENDINGS, Raw
 from ganvas.data.labels import Tree, arrange
 from ganvas.errors import UserError
-from ganvas.files import printable, tell_unreadable
+from ganvas.files import printable, sha256_of, tell_unreadable
 
 LARGEST = 1 << 30  # bytes of one file
 
@@ -216,8 +216,7 @@ def read_file(path: Path) -> bytes:
 
 def _file_hash(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:  # counted as unreadable when it is decoded
         return "unreadable"
 

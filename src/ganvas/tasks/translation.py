@@ -33,8 +33,7 @@ class Translation(Task):
 
 def held_out(dataset: Dataset, part: str) -> str:
     """Return the part where there are at least 2 of both kinds: this one, or else train."""
-    assert dataset.source is not None
-    return part if min(len(kind.rows[part]) for kind in (dataset, dataset.source)) >= 2 else "train"
+    return part if min(len(kind.rows[part]) for kind in dataset.kinds) >= 2 else "train"
 
 
 def examples(dataset: Dataset, n: int) -> tuple[Pixels, Pixels]:
