@@ -47,6 +47,10 @@ class Counter(TorchDispatchMode):
         self, function: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Count an operator and run it."""
+        with self:  # inference mode hands on operators that are made of others
+            parts = function.decompose(*args, **(kwargs or {}))
+        if parts is not NotImplemented:
+            return parts
         result = function(*args, **(kwargs or {}))
         formula = flop_registry.get(function._overloadpacket)
         if function._overloadpacket is torch.ops.aten.convolution_backward:
