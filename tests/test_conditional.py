@@ -21,6 +21,7 @@ from ganvas.recipe import FEWEST_OF_A_CLASS
 from ganvas.run import open_run
 from ganvas.sample import Model, render, rows_of_classes, sheet
 from ganvas.state import State
+from ganvas.tasks.base import Scores
 from ganvas.training import drawn, real_batch, step
 
 CPU = torch.device("cpu")
@@ -102,6 +103,21 @@ def test_a_run_says_why_and_keeps_it(shades, tmp_path, capsys):
         brightness = np.asarray(reals.convert("L").resize((1, 6), Image.Resampling.BOX))[:, 0]
     assert brightness[:3].max() < brightness[3:].min()  # three rows of each class
     assert "3 rows are of one class, from top to bottom: black, white." in (run / "report.html").read_text()
+
+
+def test_a_real_picture_is_to_seem_less_real_under_anothers_class():
+    state = make_state(3)
+    assert state.config.weights == {"mismatch": recipe.MISMATCH}
+    task, judge = state.task, state.task.networks["discriminator"]["discriminator"]
+    batch = {"image": torch.randn(4, 1, 8, 8), "label": torch.tensor([0, 1, 1, 2]), **task.draw(4, torch.Generator())}
+    pairs = task.pairs("discriminator", batch)
+    found = task.extras("discriminator", batch, pairs, {name: Scores(pair) for name, pair in pairs.items()})
+    gap = judge(batch["image"], batch["label"]) - judge(batch["image"], torch.tensor([2, 0, 1, 1]))
+    expected = recipe.MISMATCH * torch.nn.functional.softplus(-gap)
+    expected[2] = 0  # its neighbour is of the same class
+    torch.testing.assert_close(found["discriminator/mismatch"], expected)
+    assert task.extras("generator", batch, pairs, {}) == {}
+    assert make_state(0).config.weights == {}
 
 
 def test_no_is_heeded(shades, tmp_path, capsys):

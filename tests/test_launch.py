@@ -246,7 +246,7 @@ def test_every_setting_is_in_the_plan(pictures: Path, tmp_path: Path) -> None:
         (["--loss", "hinj"], "hinge"),
         (["--task", "generat"], "generate"),
         (["."], "add --task paired, unpaired or style"),
-        (["--set", "weights.l1=5"], "no weights"),
+        (["--set", "weights.l1=5"], "no weight but mismatch"),
         (["--budget", "soon"], "budget"),
         (["--snap", "10s"], "--snap"),
         (["--set", "generator.widht=3"], "width"),

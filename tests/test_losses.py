@@ -131,6 +131,15 @@ def test_of_several_places_the_penalty_is_their_mean_on_average():
     assert float(values.std()) > 0.1 * expected  # a random one each time
 
 
+def test_of_several_places_the_gradient_penalty_is_of_their_mean():
+    real, fake = torch.zeros(3, 1, 2, 2), torch.ones(3, 1, 2, 2)
+
+    def discriminate(x: Tensor) -> Tensor:  # the mean of the places' gradients has the norm 1
+        return x.flatten(1)[:, :1] * torch.tensor([0.0, 0.5, 2.5])
+
+    assert gradient_penalty(discriminate, real, fake).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
+
+
 def test_the_gradient_penalty_takes_fakes_of_another_precision():
     real, fake = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2, dtype=torch.bfloat16)  # as under autocast
     assert gradient_penalty(lambda x: x.sum((1, 2, 3)), real, fake).tolist() == pytest.approx([1, 1])

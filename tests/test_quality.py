@@ -76,6 +76,17 @@ def test_a_run_estimates_at_snapshots_keeps_the_best_and_ends_with_a_report(phot
     assert "distance" in capsys.readouterr().err
 
 
+def test_a_translation_is_held_against_its_partners_while_it_trains(photos, tmp_path):
+    *estimates, report = lines(train(photos, tmp_path, "--task", "paired", "--size", "8"))
+    assert len(estimates) == 4
+    for line in estimates:
+        assert 0 < line["l1"]["value"] < 1
+        assert line["l1"]["split"] == "val"
+        assert line["l1"]["n"] == line["kernel"]["n"]
+    assert estimates[0]["l1"]["value"] != estimates[-1]["l1"]["value"]
+    assert report["l1"]["ceiling"] is not None
+
+
 def test_the_validation_and_test_pictures_are_never_trained_on(photos, tmp_path, monkeypatch):
     used = set()
 

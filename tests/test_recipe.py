@@ -114,7 +114,7 @@ def test_all_tasks_are_known_before_they_are_loaded():
         ({"task": "pared"}, "there is no task 'pared'; did you mean 'paired'?"),
         ({"task": "zzz"}, "known: generate, paired, style, unpaired"),
         ({"target": "y"}, "two paths are for translation: add --task paired, unpaired or style"),
-        ({"set": ("weights.l1=5",)}, "the task generate has no weights to set"),
+        ({"set": ("weights.l1=5",)}, "the task generate has no weight but mismatch"),
         ({"set": ("task=paired",)}, "the task is chosen by --task paired, not by --set"),
     ],
     ids=str,

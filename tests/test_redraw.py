@@ -202,8 +202,8 @@ def test_a_folder_keeps_its_names_and_tells_what_it_left_out(run, photos, tmp_pa
     assert "skipped 3 unreadable of 6 files: " in said
     for reason in ("'c.jpg' (image file is truncated", "'bomb.png' (Image size", "'nowhere.png' (No such file"):
         assert reason in said
-    assert "passed over 2 files that are neither pictures nor clips (1 " in said
-    assert f"3 translations are in {out}" in said
+    assert "passing over 2 files that are neither pictures nor clips (1 " in said
+    assert f"3 of 6 translations are in {out}" in said
 
 
 def bomb() -> bytes:
@@ -393,6 +393,25 @@ def test_flicker_is_smoothed(run, photos, capsys):
         shown = [int(np.asarray(frame)[0, 0, 0]) for frame in ImageSequence.Iterator(clip)]
     assert len(shown) > 1
     assert max(shown[4:]) - min(shown[4:]) <= 3
+
+
+def test_a_picture_beside_the_frames_is_not_smoothed_into_them(run, photos):
+    frames = np.full((4, 8, 8, 3), 100, np.uint8)
+    frames[1:] += 3
+    made = translate(run, animated(photos / "a.png", frames, [50] * 4, default_image=True), smooth=0.9)
+    with Image.open(made) as clip:
+        shown = [int(np.asarray(frame)[0, 0, 0]) for frame in ImageSequence.Iterator(clip)]
+    assert shown == [155, 152]  # equal frames are one
+
+
+def test_pictures_that_look_like_pairs_are_told(photos, tmp_path, capsys):
+    model = tmp_path / "model.safetensors"
+    spec = {"generator": NetworkConfig(f"{__name__}:Negative", {})}
+    save_model(model, {"generator": Negative(NegativeConfig())}, spec, task="paired")
+    save(photos / "pair.png", noise(10, 20))
+    save(photos / "one.png", noise(10, 10))
+    translate(str(model), photos)
+    assert "note: 1 pictures are as wide as pairs side by side" in capsys.readouterr().err
 
 
 def test_films_need_a_package(run, photos, monkeypatch):

@@ -6,19 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
 import ganvas
+from ganvas import checkpoint
 from ganvas.cli import main
 from ganvas.config import AugmentConfig, Budget, Config, Facts
 from ganvas.data import Dataset
 from ganvas.diffaug import FLIP, TRANSLATION, augment, draw
 from ganvas.errors import UserError
+from ganvas.fitting import start_from
+from ganvas.models.translation import GeneratorConfig
 from ganvas.presets import find_preset
 from ganvas.run import open_run
 from ganvas.state import State
-from ganvas.tasks.base import Batch, Scores
+from ganvas.tasks.base import Batch, Scores, Task
 from ganvas.tasks.paired import Paired
 from ganvas.tasks.unpaired import PLACES, Unpaired, at_places
 from ganvas.training import drawn, judged, real_batch, step
@@ -189,6 +193,40 @@ def test_places_are_spread_over_the_picture_and_differ() -> None:
     assert len(set(few[0, :, 0].tolist())) == 16
 
 
+def test_contrast_is_the_cross_entropy_of_finding_the_sources_place() -> None:
+    task, batch = Unpaired(make_config("cut", "unpaired")), make_batch(2)
+    chances = torch.rand(2, PLACES, generator=torch.Generator().manual_seed(0))
+    project = task.networks["generator"]["projector"]
+    with torch.no_grad():
+        found = task._contrast(task.there.encode(batch["source"]), batch["image"], chances)
+        keys, queries = (
+            project([at_places(x, chances) for x in task.there.encode(batch[name])]) for name in ("source", "image")
+        )
+    for row in range(2):
+        each = []
+        for query, key in zip(queries, keys, strict=True):
+            chosen = [
+                -torch.log_softmax(torch.stack([query[row, p] @ other for other in key[row]]) / 0.07, 0)[p]
+                for p in range(query.shape[1])
+            ]
+            each.append(torch.stack(chosen).mean())
+        assert float(found[row]) == pytest.approx(float(torch.stack(each).mean()), rel=1e-4)
+
+
+def test_both_contrasts_are_weighed_and_of_the_right_pictures() -> None:
+    task, batch = Unpaired(make_config("cut", "unpaired", nce=2.0, nce_identity=3.0)), make_batch()
+    batch |= task.draw(4, torch.Generator().manual_seed(0))
+    extras = task.extras("generator", batch, task.pairs("generator", batch), {})
+
+    def contrast(name: str) -> torch.Tensor:
+        pictures = batch[name]
+        return task._contrast(task.there.encode(pictures), task.there(pictures), batch["places"])
+
+    assert torch.allclose(extras["generator/nce"], 2 * contrast("source"), rtol=1e-4)
+    assert torch.allclose(extras["generator/nce_identity"], 3 * contrast("image"), rtol=1e-4)
+    assert not torch.allclose(contrast("source"), contrast("image"), rtol=1e-2)
+
+
 def test_contrast_wants_each_place_to_be_like_its_source() -> None:
     task, batch = Unpaired(make_config("cut", "unpaired")), make_batch()
     chances = torch.rand(4, PLACES, generator=torch.Generator().manual_seed(0))
@@ -223,6 +261,10 @@ def test_a_cycle_leads_there_and_back() -> None:
     pairs = task.pairs("generator", batch)
     assert pairs["image"].real is batch["image"]
     assert pairs["back"].real is batch["source"]
+    judges = task.networks["discriminator"]
+    assert pairs["image"].discriminator is judges["discriminator"]
+    assert pairs["back"].discriminator is judges["backward"]
+    assert torch.equal(pairs["back"].fake, back(batch["image"]))
     extras = task.extras("generator", batch, pairs, {})
 
     def far(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -259,14 +301,57 @@ def test_the_pool_of_fakes_is_part_of_the_state() -> None:
     )
 
 
+def test_another_training_starts_with_empty_pools(tmp_path: Path, kinds: Path) -> None:
+    run = train(kinds, tmp_path, "--task", "unpaired", "--preset", "cyclegan")
+    state = State(open_run(run).plan.config, CPU)
+    start_from(run, state, trust=False)
+    old = safetensors.torch.load(checkpoint.read(run / "checkpoint") or b"")
+    assert int(old["discriminator.image_pool.count"]) > 0
+    assert int(state.tensors()["discriminator.image_pool.count"]) == 0
+    name = next(key for key in old if key.startswith("discriminator.backward."))
+    assert torch.equal(state.tensors()[name], old[name])
+
+
 def test_the_generators_turn_leaves_the_pool_alone() -> None:
     state = State(make_config("cyclegan", "unpaired").replace(order=("generator",)), CPU)
     batch = drawn(state, make_batch(), "generator")
     state.task.pairs("generator", batch)
     assert int(state.tensors()["discriminator.image_pool.count"]) == 0
+    fakes = {name: pair.fake for name, pair in state.task.pairs("discriminator", batch).items()}
+    for name, fake in fakes.items():  # the first ones are both judged and kept, each way in a pool of its own
+        assert torch.equal(state.tensors()[f"discriminator.{name}_pool.images"][:4], fake)
+    assert not torch.equal(fakes["image"], fakes["back"])
 
 
 # ---------------------------------------------------------------------------------------------------- the recipe
+
+
+class Bare(torch.nn.Module):
+    """A network that translates, but says nothing of tiles and has no maps to contrast."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layer = torch.nn.Conv2d(config.source, config.channels, 1)
+
+
+class Tiled(Bare):
+    multiple, reach = 1, 0
+
+
+@pytest.mark.parametrize(
+    ("task", "preset", "network", "words"),
+    [
+        (Paired, "pix2pix", "Bare", "Bare has no multiple and no reach"),
+        (Unpaired, "cut", "Bare", "Bare has no multiple and no reach"),
+        (Unpaired, "cut", "Tiled", "Tiled has no encode and no decode"),
+    ],
+)
+def test_a_network_lacks_what_the_task_needs(task: type[Task], preset: str, network: str, words: str) -> None:
+    config = make_config(preset, "unpaired" if task is Unpaired else "paired")
+    spec = replace(config.generator, network=f"{__name__}:{network}")
+    with pytest.raises(UserError, match=words):
+        task(config.replace(generator=spec))
 
 
 @pytest.mark.parametrize(
@@ -337,6 +422,12 @@ def test_an_unpaired_run(kinds: Path, tmp_path: Path, preset: str, capsys: pytes
     assert main(["evaluate", str(run), "--features", "random", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["content"]["source"] == pytest.approx(1, abs=1e-4)
+    assert 0 < found["content"]["value"] < 1
+    (run / "model.safetensors").rename(tmp_path / "alone.safetensors")
+    capsys.readouterr()
+    words = ["--data", str(kinds), "--features", "random", "--json"]
+    assert main(["evaluate", str(tmp_path / "alone.safetensors"), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["content"]["value"] == pytest.approx(found["content"]["value"], rel=1e-3)
     assert "l1" not in found
 
 

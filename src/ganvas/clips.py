@@ -101,7 +101,7 @@ def save_clip(frames: Iterable[Frame], clip: Clip, path: Path) -> None:
         if clip.ending == ".gif":
             first.save(file, "GIF", save_all=True, append_images=images, disposal=2, optimize=False, **clip.how)
         else:
-            first.save(file, "PNG", save_all=True, append_images=list(images), **clip.how)
+            first.save(file, "PNG", save_all=True, append_images=list(images), **clip.how)  # are gone through twice
 
 
 def _timed(frames: Iterable[Frame], few_colours: bool) -> Iterator[Image.Image]:

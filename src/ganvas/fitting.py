@@ -126,7 +126,7 @@ def start_from(init: Path, state: State, trust: bool) -> None:
             for name, network in networks.items():
                 prefix = f"{player}.{name}."
                 tensors = {k.removeprefix(prefix): v for k, v in theirs.items() if k.startswith(prefix)}
-                if tensors:
+                if tensors and any(True for _ in network.parameters()):  # a pool of fakes is of the old data
                     network.load_state_dict(tensors)
                 elif network.state_dict():
                     say(f"{init} has no {name} for this training; that starts from scratch")

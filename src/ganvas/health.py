@@ -328,7 +328,7 @@ def of_data(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> list[Finding]
         return [Finding("constant", message, 0, "tell")]
     found = []
     if different < FEW and len(some) == len(rows):
-        message = f"only {different} different pictures; the GAN will copy them, so give more, at best {FEW} or more"
+        message = f"only {different} different pictures, which will be learned by heart; give more, at best {FEW}"
         found.append(Finding("few", message, 0, "tell"))
     if 1 - different / len(some) > EQUAL:
         share = f"{1 - different / len(some):.0%} of the pictures are exact duplicates of others"

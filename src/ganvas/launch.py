@@ -26,7 +26,6 @@ from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_
 from ganvas.sample import Model, load, pick_device
 from ganvas.state import State
 from ganvas.tasks import find_task
-from ganvas.tasks.translation import held_out
 from ganvas.training import loop
 from ganvas.warmup import GAMMA_IMAGES, GAMMA_SHARE, judging_time, measure, threads, try_gammas
 from ganvas.watch import duration
@@ -225,7 +224,7 @@ def about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
         "channels": dataset.channels,
         "classes": list(dataset.classes),
         "images": {part: len(rows) for part, rows in dataset.rows.items()},
-        "shown": held_out(dataset, "val") if dataset.source else "train",
+        "shown": dataset.held_out("val") if dataset.source else "train",
     }
 
 

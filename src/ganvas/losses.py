@@ -99,9 +99,16 @@ def r2(discriminate: Discriminate, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def gradient_penalty(discriminate: Discriminate, real: Tensor, fake: Tensor) -> Tensor:
-    """Squared distance of the gradient norm from 1, between real and fake (Gulrajani et al. 2017, eq. 3)."""
+    """Squared distance of the gradient norm from 1, between real and fake (Gulrajani et al. 2017, eq. 3).
+
+    Of K places' logits it is the gradient of their mean, by which the loss judges a picture.
+    """
+
+    def judge(images: Tensor) -> Tensor:
+        return discriminate(images).reshape(len(images), -1).mean(1)
+
     where = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
-    norm = (_gradient(discriminate, torch.lerp(real, fake.to(real.dtype), where)).square().sum(1) + 1e-12).sqrt()
+    norm = (_gradient(judge, torch.lerp(real, fake.to(real.dtype), where)).square().sum(1) + 1e-12).sqrt()
     return (norm - 1).square()
 
 

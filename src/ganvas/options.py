@@ -283,6 +283,17 @@ class AugmentOptions(ModelOptions):
     """Prove it of the recipe: 3 takes, or trains, two more runs of other seeds; or their folders: runs/1,runs/2."""
 
 
+def check_task(name: str) -> None:
+    """Refuse what is neither a task nor an import path.
+
+    Raises:
+        UserError: it is neither.
+    """
+    known = ("generate", *TRANSLATIONS)
+    if name not in known and ":" not in name:
+        raise UserError(f"there is no task {name!r}{nearest(name, known)}")
+
+
 def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
     """Let a function of one options object be called with the options themselves, typed alike."""
 

@@ -12,6 +12,7 @@ from ganvas.health import Estimate, Finding, checkerboard, spread
 from ganvas.metrics.evaluate import about, made, nearest, of_model, untrained
 from ganvas.metrics.features import Extractor, find_extractor
 from ganvas.metrics.judge import Judge, Measured, log_metrics, quiet, record
+from ganvas.metrics.translations import likenesses
 from ganvas.report import Neighbours, write_report
 from ganvas.report.measures import value_of
 from ganvas.report.page import lines_of
@@ -73,6 +74,8 @@ class Quality:
         images = np.concatenate(list(made(model, self.dataset, self.judge)))
         points = self.judge.points([images])
         found = self.judge.measure(points, only=(LEAD, "recall", "memorisation"))
+        if self.dataset.source:
+            found |= likenesses(self.dataset, self.judge, images)
         best = min((estimate[LEAD]["value"] for estimate in self.estimates), default=math.inf)
         which = {"step": state.step, "images": state.images, "weights": "last", "seed": 0}
         self.estimates.append(record(found, LEAD, "estimate", seconds=time.monotonic() - begin, **which))
@@ -104,7 +107,7 @@ class Quality:
         """Write report.html; at the end of a run, evaluate its best generator properly before."""
         near = None
         if finished and self.run.plan.report and self.extractor:
-            say("evaluating the best generator on pictures that it never saw ...")
+            say("evaluating the generator on pictures that it never saw ...")
             near = self._evaluate(self.extractor, state)
         write_report(open_run(self.run.folder), neighbours=near, findings=state.health.found)
 

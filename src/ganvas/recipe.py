@@ -19,7 +19,7 @@ from ganvas.config import (
 )
 from ganvas.errors import UserError, nearest
 from ganvas.files import sha256_of, tell_unreadable
-from ganvas.options import TRANSLATIONS, TrainOptions
+from ganvas.options import TRANSLATIONS, TrainOptions, check_task
 
 COARSEST = 7
 """Halve the picture while its shorter side is longer than this, in pixels."""
@@ -41,6 +41,8 @@ LIKELY = 0.05
 """The pictures count as alike in a mirror where the test's p-value is above this."""
 FEWEST_OF_A_CLASS = 50
 """Training pictures, below which a class is too small to be learned by itself."""
+MISMATCH = 0.02
+"""Weight of telling classes apart, found on MNIST (LOG.md)."""
 WIDEST, COARSE, MOST_SCALES = 128, 8, 5
 """Of networks that translate: feature channels, at most; pixels of the coarsest scale's shorter side; and scales."""
 SNAPSHOTS = 10
@@ -70,6 +72,8 @@ def auto(facts: Facts) -> Config:
     why["batch"] = "after as many images, 16 were ahead of 32 on MNIST and emoji"
     why["optimiser.lr"] = f"{stages} stages bear it; above {SHALLOW}, 1e-3 collapses"
     augment, mirror, reasons = varied(facts)
+    if facts.classes:
+        why["weights"] = "a little, so that what is drawn is of its class; with 1, all of a class are one picture"
     if patch > 1:
         why["generator.patch"] = f"{patch}x{patch} pixels are made together, since the finest stage costs a CPU most"
     return Config(
@@ -78,6 +82,7 @@ def auto(facts: Facts) -> Config:
         objective=ObjectiveConfig(gamma=float(f"{gamma:.2g}")),
         optimiser=OptimiserConfig(lr=1e-3 if stages <= SHALLOW else 3e-4),
         augment=augment,
+        weights={"mismatch": MISMATCH} if facts.classes else {},
         mirror=mirror,
         batch=16,
         ema_kimg=4.4,
@@ -160,9 +165,7 @@ def check(options: TrainOptions) -> None:
     Budget.parse(options.budget)
     if options.extend is not None:
         Budget.parse(options.extend)
-    tasks = ("generate", *TRANSLATIONS)
-    if ":" not in options.task and options.task not in tasks:
-        raise UserError(f"there is no task {options.task!r}{nearest(options.task, tasks)}")
+    check_task(options.task)
     if options.target is not None and options.task == "generate":
         raise UserError("two paths are for translation: add --task paired, unpaired or style")
     if options.vgg is not None and options.task == "generate":
@@ -260,7 +263,8 @@ def _check(config: Config) -> None:
         "ema_kimg must not be negative": config.ema_kimg >= 0,
         "the seed must not be negative": 0 <= config.seed < 2**63,
         "order must name each player once": sorted(config.order) == ["discriminator", "generator"],
-        "the task generate has no weights to set": config.task != "generate" or not config.weights,
+        "the task generate has no weight but mismatch": config.task != "generate"
+        or config.weights.keys() <= {"mismatch"},
         "weights.perceptual needs --vgg, a file of weights": bool(config.vgg)
         or config.task not in TRANSLATIONS
         or not config.weights.get("perceptual"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
@@ -37,11 +37,11 @@ SHEET, CELL, PAIRS = 1024, 128, 32
 def translate(options: TranslateOptions) -> Path:
     """Translate a picture, a clip, or all of a folder and those in it; names and folders stay.
 
-    Pictures become .png, GIFs .gif, animated PNG and WebP animated .png, films .mp4 without their sound. A name that is
-    taken already keeps its ending (a.jpg beside a.png: a.png and a.png.png). Where neither what the network takes nor
-    what it makes has alpha, a picture is translated as it looks on white and keeps its own alpha. Sheets lie beside
-    the folder, as it holds translations alone: `<out>-compare/<name>.png`, of a clip's first frame, and of a folder
-    the first ones also in `<out>-compare.png`.
+    Pictures become .png, moving GIFs .gif, animated PNG and WebP animated .png, films .mp4 without their sound. A name
+    that is taken already keeps its ending (a.jpg beside a.png: a.png and a.png.png). Where neither what the network
+    takes nor what it makes has alpha, a picture is translated as it looks on white and keeps its own alpha. Sheets lie
+    beside the folder, as it holds translations alone: `<out>-compare/<name>.png`, of a clip's first frame, and of a
+    folder the first ones also in `<out>-compare.png`.
 
     Interrupted, it leaves whole files only. Files of equal names are replaced, others of the folder stay.
 
@@ -61,7 +61,7 @@ def translate(options: TranslateOptions) -> Path:
     assert model.path is not None
     out = Path(options.out).expanduser() if options.out else model.path.parent / "translated"
     network = _network(model, options.back)
-    folder, names, others = _listed(source, out)
+    folder, names = _listed(source, out)
     bases, sheets = _bases(names), Path(f"{out.resolve()}{BESIDE}")
     work = _Work(network, fit, out, options.smooth, sheets if options.compare else None)
     written = {out.resolve() / f"{base}{ending}" for base in bases for ending in WRITTEN}
@@ -87,10 +87,10 @@ def translate(options: TranslateOptions) -> Path:
             work.overview(Path(f"{sheets}.png"))
     if bad:
         say(f"skipped {_words(bad, len(names))}")
-    if others:
-        found = ", ".join(f"{count} {ending}" for ending, count in others.most_common(3))
-        say(f"passed over {others.total()} files that are neither pictures nor clips ({found})")
-    say(f"{len(names) - len(bad)} translations are in {out}" if whole else f"the translation is {result}")
+    if work.wide and model.about.get("task") == "paired":
+        say(f"note: {work.wide} pictures are as wide as pairs side by side; give the sources alone")
+    made = f"{len(names) - len(bad)} of {len(names)} translations are in {out}"
+    say(made if whole else f"the translation is {result}")
     if options.compare:
         say(f"originals beside their translations are in {sheets}")
     return out if whole else result
@@ -120,8 +120,8 @@ def _fit(size: str | None) -> Fit:
 # ------------------------------------------------------------------------------------------------------ files
 
 
-def _listed(source: Path, out: Path) -> tuple[Path, list[str], Counter[str]]:
-    """Return the folder, names in it of what is to be translated, and the number of other files by ending."""
+def _listed(source: Path, out: Path) -> tuple[Path, list[str]]:
+    """Return the folder, and the names in it of what is to be translated; other files are counted and told."""
     with tell_unreadable(out):
         target = out.resolve()
     if target.suffix.lower() in TAKEN and not target.is_dir():
@@ -133,7 +133,7 @@ def _listed(source: Path, out: Path) -> tuple[Path, list[str], Counter[str]]:
     if not source.is_dir():
         if not source.is_file():  # a device may never end
             raise UserError(f"{printable(source)} is neither a file nor a folder")
-        return folder, [source.name], Counter()
+        return folder, [source.name]
     made: tuple[str, ...] = ()  # what this command wrote there before
     if target.is_relative_to(folder):
         inside = target.relative_to(folder).as_posix()
@@ -149,7 +149,10 @@ def _listed(source: Path, out: Path) -> tuple[Path, list[str], Counter[str]]:
             others[ending or "without ending"] += 1
     if not names:
         raise UserError(f"{printable(source)} has no pictures or clips in it")
-    return folder, names, others
+    if others:
+        found = ", ".join(f"{count} {ending}" for ending, count in others.most_common(3))
+        say(f"passing over {others.total()} files that are neither pictures nor clips ({found})")
+    return folder, names
 
 
 def _bases(names: Sequence[str]) -> list[str]:
@@ -186,6 +189,8 @@ class _Work:
     """The folder for sheets, if they are wanted."""
     pairs: list[Pixels] = field(default_factory=list)
     """[2, CELL, CELL, 3] of the first files, before and after."""
+    wide: int = 0
+    """Pictures of twice the width that the network learned from, as to their height."""
 
     def overview(self, path: Path) -> None:
         """Save the first files, before and after, as one sheet, about a square."""
@@ -193,7 +198,8 @@ class _Work:
 
     def do(self, path: Path, base: str, alone: bool) -> Path:
         """Translate one file, with a bar of its own if it is alone, and return the new one."""
-        clip = open_clip(path, self.fit)
+        clip, config = open_clip(path, self.fit), cast(Any, self.network.config)
+        self.wide += clip.size[0] * config.height == 2 * clip.size[1] * config.width
         smoother = Smoother(self.smooth)
         target, first = self.out / f"{base}{clip.ending}", list[tuple[Pixels, Pixels]]()
         parts = clip.total * tiles(self.network, *clip.size[::-1])
@@ -213,7 +219,7 @@ class _Work:
         for index, (pixels, duration) in enumerate(clip.frames):
             given = to_channels(pixels, config.source)
             made = translated(self.network, given[None], advance=advance)[0]
-            if clip.total > 1:
+            if clip.total > 1 and (index or not clip.how.get("default_image")):  # which is no frame
                 made = smoother(given, made)
             if config.source != 4:
                 made = _with_alpha(made, pixels[..., 3:])

@@ -40,7 +40,6 @@ from ganvas.pictures import grid, save_png
 from ganvas.presets import preset_size
 from ganvas.sample import class_rows, sheet
 from ganvas.state import State
-from ganvas.tasks.translation import examples
 
 ELSEWHERE = ("out", "resume", "new", "extend", "dry_run", "workers", "skip_bad", "data", "target", "trust")
 """Options that do not make a run another one; the data's content stands in for its path."""
@@ -132,7 +131,7 @@ class Run:
         rows, lines, seed = dataset.rows["train"], class_rows(classes), self.plan.config.seed
         columns, down = sheet(min(SAMPLES, len(rows)), len(lines))
         if dataset.source is not None:
-            sources, pictures = examples(dataset, SAMPLES)
+            sources, pictures = dataset.examples(SAMPLES)
             columns, down = sheet(len(pictures), 0)
             with tell_unwritable(self.folder):
                 save_png(grid(sources, columns, down), self.folder / "sources.png")

@@ -73,7 +73,7 @@ class Model:
         match self.network:
             case nn.Module(config=object(source=int())) as network:
                 return network
-        raise UserError(f"{self._name} does not translate; a run of ganvas train --task paired or unpaired does")
+        raise UserError(f"{self._name} does not translate; a run of ganvas train --task paired, unpaired or style does")
 
     @property
     def _name(self) -> str:

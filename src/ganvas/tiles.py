@@ -1,4 +1,4 @@
-"""Pictures of any size through a network that translates: padded and cropped, and in tiles where they are large."""
+"""Pictures of any size through a network that translates, in tiles where they are large."""
 
 import itertools
 import math
@@ -25,9 +25,9 @@ def translated(
 ) -> Pixels:
     """Translate pictures of one size. All that is translated anywhere is translated here, always in fp32.
 
-    A picture is padded with its mirror image to a multiple of `network.multiple` pixels and cropped again. One above
-    the limit goes through in tiles that overlap by `network.reach`, all that a pixel depends on; so the result is the
-    same, but for the last bits of sums in another order, which may move a level by one.
+    A picture above the limit goes through in tiles that begin at multiples of `network.multiple` pixels and overlap by
+    `network.reach`, all that a pixel depends on; so the result is the same, but for the last bits of sums in another
+    order, which may move a level by one.
 
     Args:
         network: in eval mode, from [N, source, H, W] to [N, channels, H, W] in [-1, 1]; source and channels are in its
@@ -48,19 +48,17 @@ def translated(
     if network.training or channels != net.config.source:
         raise ValueError(f"translated takes a network in eval mode and {net.config.source} channels, not {channels}")
     rows, columns = plan(height, width, net.multiple, net.reach, limit)
-    tall, wide = rows[-1][0].stop, columns[-1][0].stop
     device = device_of(network)
-    at_once = max(1, min(batch_of(network), limit // (tall * wide)))
+    at_once = max(1, min(batch_of(network), limit // (height * width)))
     result = np.empty((n, height, width, net.config.channels), np.uint8)
     for first in range(0, n, at_once):
         some = images[first : first + at_once]
-        padded = np.pad(some, ((0, 0), (0, tall - height), (0, wide - width), (0, 0)), "reflect")
         for (seen_rows, kept_rows), (seen_columns, kept_columns) in itertools.product(rows, columns):
             with torch.inference_mode(), plain_fp32(device):
-                made = network(to_float(padded[:, seen_rows, seen_columns]).to(device))
+                made = network(to_float(some[:, seen_rows, seen_columns].copy()).to(device))
             finite(made)
             top, left = kept_rows.start - seen_rows.start, kept_columns.start - seen_columns.start
-            place = result[first : first + at_once, kept_rows, kept_columns]  # without the padding
+            place = result[first : first + at_once, kept_rows, kept_columns]
             place[:] = to_uint8(made[:, :, top : top + place.shape[1], left : left + place.shape[2]])
             if advance:
                 advance(len(some))
@@ -76,7 +74,7 @@ def tiles(network: nn.Module, height: int, width: int, limit: int = LIMIT) -> in
 def plan(height: int, width: int, multiple: int, reach: int, limit: int) -> tuple[list[Span], list[Span]]:
     """Return the tiles of a picture, as spans of rows and of columns.
 
-    All begin and end at multiples, so the last may end up to one beyond the picture. What is kept lies at least
+    All begin and end at multiples, so the last may end beyond the picture. What is kept lies at least
     `reach` inside of what is seen, or at the border.
     """
     height, width = (-(-side // multiple) * multiple for side in (height, width))

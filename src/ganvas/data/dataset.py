@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganvas.data.build import Summary
+from ganvas.data.sampler import rows_at
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +65,17 @@ class Dataset:
         if self.labels is None:
             return np.zeros(0, np.int64)
         return np.bincount(self.labels[self.rows[part]], minlength=len(self.classes))
+
+    def held_out(self, part: str) -> str:
+        """Return the part where there are at least 2 of all kinds: this one, or else train."""
+        return part if min(len(kind.rows[part]) for kind in self.kinds) >= 2 else "train"
+
+    def examples(self, n: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return at most n sources [n, H, W, C], held out if there are any, and their partners, or any targets."""
+        part = self.held_out("val")
+        count = min(n, *(len(kind.rows[part]) for kind in self.kinds))
+        sources, targets = (kind.images[rows_at(kind.rows[part], 0, 0, count)] for kind in self.kinds)
+        return sources, targets
 
     def batch(self, rows: NDArray[np.int64]) -> "torch.Tensor":
         """Return pictures as float32 [n, C, H, W] in [-1, 1], channels_last."""

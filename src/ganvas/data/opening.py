@@ -4,8 +4,8 @@ from ganvas.data import build, limits
 from ganvas.data.dataset import Dataset
 from ganvas.data.pairs import load_pairs
 from ganvas.data.prepared import find_source, load_source
-from ganvas.errors import UserError, nearest
-from ganvas.options import TRANSLATIONS, DataOptions, takes
+from ganvas.errors import UserError
+from ganvas.options import TRANSLATIONS, DataOptions, check_task, takes
 
 
 @takes(DataOptions)
@@ -31,9 +31,7 @@ def load_dataset(options: DataOptions) -> Dataset:
     Raises:
         UserError: as there.
     """
-    known = ("generate", *TRANSLATIONS)
-    if options.task not in known and ":" not in options.task:
-        raise UserError(f"there is no task {options.task!r}{nearest(options.task, known)}")
+    check_task(options.task)
     if options.task in TRANSLATIONS or options.target is not None:
         return load_pairs(options)
     if options.direction != "AtoB":

@@ -137,8 +137,14 @@ def _alike(a: Source, b: Source, recipe: build.Recipe, options: DataOptions) -> 
     if recipe.size is None:
         other = replace(other, why=other.why | {"size": f"the {'source' if style else 'target'}'s"})
     if options.task != "paired" and lead.channels != other.channels:  # they are compared through one network
-        same = replace(same, channels=max(lead.channels, other.channels))
-        return load_source(a, same, options, tell=False), load_source(b, same, options, tell=False)
+        same, why = (
+            replace(same, channels=max(lead.channels, other.channels)),
+            {"channels": "the most of either kind's"},
+        )
+        lead, other = (
+            replace(load_source(place, same, options, tell=False), why=kind.why | why)
+            for kind, place in ((lead, a if style else b), (other, b if style else a))
+        )
     return (lead, other) if style else (other, lead)
 
 

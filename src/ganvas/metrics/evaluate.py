@@ -22,13 +22,12 @@ from ganvas.metrics.judge import BATCH, Judge, Measured, log_metrics, record
 from ganvas.metrics.scores import Points
 from ganvas.metrics.translations import as_channels, of_translations, sources
 from ganvas.models import build_network, describe_network
-from ganvas.options import DataOptions, EvaluateOptions, takes
+from ganvas.options import TRANSLATIONS, DataOptions, EvaluateOptions, takes
 from ganvas.pictures import Pixels
 from ganvas.report import Neighbours, neighbours, write_report
 from ganvas.report.measures import COLUMNS, MEASURES
 from ganvas.run import Run, data_options, open_run
 from ganvas.sample import Model, load, pick_device, render
-from ganvas.tasks.translation import examples
 from ganvas.tiles import translated
 
 FIRST = 1_000_000
@@ -98,7 +97,7 @@ def nearest(model: Model, dataset: Dataset, judge: Judge) -> Neighbours:
     if dataset.source is None:
         fakes = np.concatenate(list(render(model, seeds=range(SHOWN))))
     else:
-        fakes = translated(model.translator, examples(dataset, SHOWN)[0])
+        fakes = translated(model.translator, dataset.examples(SHOWN)[0])
     features, known = judge.extractor.features(fakes), judge.train.features
     return neighbours(fakes, features, dataset.images, judge.rows, known, judge.extractor.name)
 
@@ -213,7 +212,7 @@ def _open_model(options: EvaluateOptions, path: Path) -> tuple[Model, Run | None
     assert model.path is not None
     folder = model.path.parent
     run = open_run(folder) if (folder / "config.json").is_file() else None
-    if run is None or not run.plan.translates:
+    if model.about.get("task") not in TRANSLATIONS:
         next(drawn(model, 1))  # one that is broken shows it here, before a long wait
     if options.size or (run and options.fit):
         raise UserError(f"{path} brings the size and fit of its pictures along; leave out --size and --fit")
@@ -235,6 +234,7 @@ def _open_data(options: EvaluateOptions, model: Model | None, run: Run | None) -
     ours: Any = model and model.network.config
     if model:
         shape |= {"size": f"{ours.width}x{ours.height}", "channels": str(ours.channels)}
+        shape["task"] = model.about.get("task", "generate")
     plain = DataOptions(data, options.target, **shape)
     dataset = load_dataset(data_options(run, data, options.skip_bad, options.target) if run else plain)
     if model is None:

@@ -10,7 +10,6 @@ from ganvas.data.decode import to_channels
 from ganvas.metrics.judge import Judge, Measured
 from ganvas.metrics.likeness import content, likeness
 from ganvas.pictures import Pixels, with_channels
-from ganvas.tasks.translation import held_out
 
 
 def sources(dataset: Dataset, judge: Judge) -> NDArray[np.int64]:
@@ -19,7 +18,7 @@ def sources(dataset: Dataset, judge: Judge) -> NDArray[np.int64]:
     Where fewer than 2 are held out, training ones.
     """
     assert dataset.source is not None
-    part = held_out(dataset, judge.split)
+    part = dataset.held_out(judge.split)
     theirs = dataset.source.rows[part]
     if dataset.paired:
         partner = dict(zip(dataset.rows[part].tolist(), theirs.tolist(), strict=True))
@@ -40,9 +39,7 @@ def targets(judge: Judge) -> NDArray[np.int64]:
 def of_translations(
     measured: dict[str, Measured], dataset: Dataset, judge: Judge, fakes: Pixels, worst: Pixels
 ) -> dict[str, Measured]:
-    """Return measures with what the untranslated sources get, and those that only translations have.
-
-    Of partners: `l1`, `psnr`, `ssim`; of others: `content` (see metrics/likeness.py).
+    """Return measures with what the untranslated sources get, and the `likenesses`.
 
     Args:
         measured: of the translations, by name.
@@ -52,27 +49,40 @@ def of_translations(
         worst: the same by an untrained network.
     """
     assert dataset.source is not None
-    given, wanted = dataset.source.images[sources(dataset, judge)], dataset.images[targets(judge)]
-
-    def compared(made: Pixels) -> dict[str, float]:
-        return likeness(made, wanted) if dataset.paired else {"content": content(given, made)}
-
+    given = dataset.source.images[sources(dataset, judge)]
     untouched = judge.measure(judge.points([given]), only=measured)
     found = {name: replace(value, source=untouched[name].value) for name, value in measured.items()}
-    values, ceiling, source = map(compared, (fakes, worst, as_channels(given, dataset.channels)))
-    for name, value in values.items():
-        found[name] = Measured(
-            value=value,
-            floor=None,
-            ceiling=ceiling[name],
-            n=len(fakes),
-            reference=len(fakes),
-            split=judge.split,
-            extractor="none",
-            digest="",
-            input=f"{dataset.width}x{dataset.height}",
-            resizer="none",
-            precision="fp32",
-            source=source[name],
-        )
-    return found
+    source = as_channels(given, dataset.channels)
+    best, ceiling, nothing = (likenesses(dataset, judge, pictures) for pictures in (fakes, worst, source))
+    return found | {
+        name: replace(value, ceiling=ceiling[name].value, source=nothing[name].value) for name, value in best.items()
+    }
+
+
+def likenesses(dataset: Dataset, judge: Judge, fakes: Pixels) -> dict[str, Measured]:
+    """Return what needs no features: of partners `l1`, `psnr` and `ssim`, of others `content` (metrics/likeness.py).
+
+    Args:
+        dataset: with sources.
+        judge: which says whose translations the pictures are.
+        fakes: translations of `sources` [n, H, W, C].
+    """
+    assert dataset.source is not None
+    if dataset.paired:
+        values = likeness(fakes, dataset.images[targets(judge)])
+    else:
+        values = {"content": content(dataset.source.images[sources(dataset, judge)], fakes)}
+    shared = Measured(
+        value=0.0,
+        floor=None,
+        ceiling=None,
+        n=len(fakes),
+        reference=len(fakes),
+        split=judge.split,
+        extractor="none",
+        digest="",
+        input=f"{dataset.width}x{dataset.height}",
+        resizer="none",
+        precision="fp32",
+    )
+    return {name: replace(shared, value=value) for name, value in values.items()}

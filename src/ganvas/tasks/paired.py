@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,20 +10,20 @@ from torch import Tensor, nn
 from ganvas.config import Config, Player, build
 from ganvas.models import build_network
 from ganvas.tasks.base import Batch, Pair, Scores
-from ganvas.tasks.translation import Translation, distance, find_vgg, perceptual
+from ganvas.tasks.translation import TILED, Translation, distance, find_vgg, having, perceptual
 
 
 @dataclass(frozen=True)
 class Weights:
     """Of what is minimised beside the adversarial loss; 0 for not at all."""
 
-    l1: float = 10.0
-    """The distance to the partner (eq. 4). The paper's 100 leaves the discriminator no say where penalties hold it."""
+    l1: float = 0.0
+    """The distance to the partner (eq. 3). The paper's 100 leaves the discriminator no say where penalties hold it."""
     features: float = 0.0
     """The same, of the discriminator's features (Wang et al. 2018, "pix2pixHD", eq. 4)."""
     gradient: float = 0.0
-    """The distance of differences between neighbours (Mathieu et al. 2016, "Deep multi-scale video prediction beyond
-    mean square error", eq. 6): a fill is to be clean, whatever its colour."""
+    """The distance of differences between neighbours: a fill is to be clean, whatever its colour. After Mathieu et al.
+    2016, "Deep multi-scale video prediction beyond mean square error", eq. 6, but signed, so inverted rims cost."""
     adversarial: float = 1.0
     perceptual: float = 0.0
     """The distance of a VGG's features from the partner's, relative to these."""
@@ -33,13 +34,15 @@ class Paired(Translation):
 
     def __init__(self, config: Config) -> None:
         self.weights = build(Weights, config.weights, "weights.")
-        self.generator = build_network(config.generator, "generator")
-        self.discriminator = build_network(config.discriminator, "discriminator")
+        self.generator = having(build_network(config.generator, "generator"), *TILED)
+        self.discriminator: Any = build_network(config.discriminator, "discriminator")
         self.networks = {
             "generator": nn.ModuleDict({"generator": self.generator}),
             "discriminator": nn.ModuleDict({"discriminator": self.discriminator}),
         }
-        self.taps = tuple(range(len(config.discriminator.settings["widths"]))) if self.weights.features else ()
+        self.taps: tuple[int, ...] = ()
+        if self.weights.features:
+            self.taps = tuple(range(len(having(self.discriminator.config, "widths").widths)))
         self.vgg = find_vgg(**config.vgg) if self.weights.perceptual else None
 
     def pairs(self, player: Player, batch: Batch) -> dict[str, Pair]:
@@ -61,7 +64,7 @@ class Paired(Translation):
             each = [distance(fake.diff(dim=dim), real.diff(dim=dim)) for dim in (2, 3)]
             found["generator/gradient"] = self.weights.gradient * torch.stack(each).sum(0)
         if self.taps:
-            each = [distance(made, wanted.detach()) for wanted, made in scores["image"].features]
+            each = [distance(made, wanted) for wanted, made in scores["image"].features]
             found["generator/features"] = self.weights.features * torch.stack(each).mean(0)
         if self.vgg:
             with torch.no_grad():

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ganvas.data import Dataset, rows_at
+from ganvas.data import Dataset
 from ganvas.errors import UserError
 from ganvas.metrics.features import load
 from ganvas.models.vgg import FITTING, Vgg
@@ -15,6 +16,8 @@ from ganvas.pictures import Pixels
 from ganvas.tasks.base import Batch, Task
 from ganvas.tiles import translated
 
+TILED = ("multiple", "reach")
+"""Of a generator: what tiles go by (see tiles.py)."""
 EPSILON = 1e-6
 """Of features that a VGG does not have at all, lest they are divided by."""
 
@@ -27,27 +30,25 @@ class Translation(Task):
         return {}
 
     def sample(self, networks: nn.ModuleDict, n: int, dataset: Dataset) -> Pixels:
-        """Translate the sources of `examples`."""
-        return translated(networks["generator"], examples(dataset, n)[0])
-
-
-def held_out(dataset: Dataset, part: str) -> str:
-    """Return the part where there are at least 2 of both kinds: this one, or else train."""
-    return part if min(len(kind.rows[part]) for kind in dataset.kinds) >= 2 else "train"
-
-
-def examples(dataset: Dataset, n: int) -> tuple[Pixels, Pixels]:
-    """Return at most n sources uint8 [n, H, W, C], held out if there are any, and their partners, or any targets."""
-    assert dataset.source is not None
-    part = held_out(dataset, "val")
-    count = min(n, len(dataset.rows[part]), len(dataset.source.rows[part]))
-    sources, targets = (kind.images[rows_at(kind.rows[part], 0, 0, count)] for kind in (dataset.source, dataset))
-    return sources, targets
+        """Translate the sources of the dataset's `examples`."""
+        return translated(networks["generator"], dataset.examples(n)[0])
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
     """Return the mean absolute difference [N] of tensors [N, ...]."""
     return (one.float() - other.float()).abs().flatten(1).mean(1)
+
+
+def having(part: Any, *names: str) -> Any:
+    """Return a network, or its config, that has what a task needs of it.
+
+    Raises:
+        UserError: it has not.
+    """
+    if missing := [name for name in names if not hasattr(part, name)]:
+        lacks = f"{type(part).__qualname__} has no {' and no '.join(missing)}"
+        raise UserError(f"{lacks}, which this task needs; CONTRIBUTING.md says what a network that translates has")
+    return part
 
 
 # ----------------------------------------------------------------------------------------------- as a VGG sees it

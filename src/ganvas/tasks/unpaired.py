@@ -8,7 +8,6 @@ cycle-consistent adversarial networks", "CycleGAN").
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,7 @@ from ganvas.config import SHAPE, Config, Player, build
 from ganvas.models import build_network
 from ganvas.models.translation import Pool, PoolConfig, Projector, ProjectorConfig
 from ganvas.tasks.base import Batch, Pair, Scores
-from ganvas.tasks.translation import Translation, distance, find_vgg, gram, perceptual
+from ganvas.tasks.translation import TILED, Translation, distance, find_vgg, gram, having, perceptual
 
 PLACES = 256
 """Of each map of features, compared with one another (CUT, section 3.2)."""
@@ -47,7 +46,7 @@ class Unpaired(Translation):
     def __init__(self, config: Config) -> None:
         self.weights = build(Weights, config.weights, "weights.")
         cycle, contrast = self.weights.cycle > 0, self.weights.nce + self.weights.nce_identity > 0
-        there: Any = build_network(config.generator, "generator")
+        there = having(build_network(config.generator, "generator"), *TILED)
         self.there, makers = there, {"generator": there}
         judges = {"discriminator": build_network(config.discriminator, "discriminator")}
         if cycle:
@@ -56,7 +55,8 @@ class Unpaired(Translation):
             judges |= {"backward": build_network(config.discriminator, "discriminator")}
             judges |= {"image_pool": Pool(PoolConfig(**shape)), "back_pool": Pool(PoolConfig(**shape))}
         if contrast:
-            makers["projector"] = Projector(ProjectorConfig(there.config.tapped()))
+            shape = having(having(there, "encode", "decode").config, "tapped").tapped()
+            makers["projector"] = Projector(ProjectorConfig(shape))
         self.networks = {"generator": nn.ModuleDict(makers), "discriminator": nn.ModuleDict(judges)}
         self.vgg = find_vgg(**config.vgg) if self.weights.perceptual else None
 
