@@ -43,6 +43,8 @@ FEWEST_OF_A_CLASS = 50
 """Training pictures, below which a class is too small to be learned by itself."""
 MISMATCH = 0.02
 """Weight of telling classes apart, found on MNIST (LOG.md)."""
+ENOUGH_OF_EACH = 100
+"""Training pictures a class, on average, from which it is told so: with 10 it costs variety, with 500 it does not."""
 WIDEST, COARSE, MOST_SCALES = 128, 8, 5
 """Of networks that translate: feature channels, at most; pixels of the coarsest scale's shorter side; and scales."""
 SNAPSHOTS = 10
@@ -72,8 +74,9 @@ def auto(facts: Facts) -> Config:
     why["batch"] = "after as many images, 16 were ahead of 32 on MNIST and emoji"
     why["optimiser.lr"] = f"{stages} stages bear it; above {SHALLOW}, 1e-3 collapses"
     augment, mirror, reasons = varied(facts)
+    apart = 0 < ENOUGH_OF_EACH * facts.classes <= facts.images
     if facts.classes:
-        why["weights"] = "a little, so that what is drawn is of its class; with 1, all of a class are one picture"
+        why["weights"] = "so that what is drawn is of its class" if apart else "with so few of a class it costs variety"
     if patch > 1:
         why["generator.patch"] = f"{patch}x{patch} pixels are made together, since the finest stage costs a CPU most"
     return Config(
@@ -82,7 +85,7 @@ def auto(facts: Facts) -> Config:
         objective=ObjectiveConfig(gamma=float(f"{gamma:.2g}")),
         optimiser=OptimiserConfig(lr=1e-3 if stages <= SHALLOW else 3e-4),
         augment=augment,
-        weights={"mismatch": MISMATCH} if facts.classes else {},
+        weights={"mismatch": MISMATCH} if apart else {},
         mirror=mirror,
         batch=16,
         ema_kimg=4.4,
