@@ -137,10 +137,8 @@ def _alike(a: Source, b: Source, recipe: build.Recipe, options: DataOptions) -> 
     if recipe.size is None:
         other = replace(other, why=other.why | {"size": f"the {'source' if style else 'target'}'s"})
     if options.task != "paired" and lead.channels != other.channels:  # they are compared through one network
-        same, why = (
-            replace(same, channels=max(lead.channels, other.channels)),
-            {"channels": "the most of either kind's"},
-        )
+        same = replace(same, channels=max(lead.channels, other.channels))
+        why = {"channels": "the most of either kind's"}
         lead, other = (
             replace(load_source(place, same, options, tell=False), why=kind.why | why)
             for kind, place in ((lead, a if style else b), (other, b if style else a))
