@@ -442,7 +442,11 @@ def test_few_sources_are_measured_though_none_is_held_out(
     assert "from the training data" in (run / "report.html").read_text()
     capsys.readouterr()
     assert main(["evaluate", str(run), "--features", "random", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["content"]["n"] == 5
+    found = json.loads(capsys.readouterr().out)
+    assert found["content"]["n"] == 5
+    assert found["content"]["split"] == found["kernel"]["split"] == "train"
+    assert main(["evaluate", str(run), "--features", "random"]) == 0
+    assert "none held out" in capsys.readouterr().err
 
 
 def test_other_data_may_have_other_channels(halves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

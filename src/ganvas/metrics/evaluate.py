@@ -300,8 +300,9 @@ def _tell(measured: Mapping[str, Measured], lead: str, judge: Judge) -> None:
         numbers = "".join(f"{'-' if x is None else f'{x:.4g}':>11}" for x in each)
         interval = "" if one.low is None else f" 95 % of the time between {one.low:.4g} and {one.high:.4g}."
         say(f"{shown:14}{numbers}   {MEASURES[name][1]}{interval}")
+    held = "none held out" if any_.split == "train" else f"held out: {any_.split}"
     say(
-        f"n {any_.n}, against {any_.reference} training pictures, held out: {any_.split}; features {any_.extractor} "
+        f"n {any_.n}, against {any_.reference} training pictures, {held}; features {any_.extractor} "
         f"{any_.digest[:12]} at {any_.input}, {any_.resizer}, {any_.precision}"
     )
     few = f"fewer than twice the {judge.extractor.dim} features, for which the Fréchet distance comes out too large"

@@ -51,7 +51,8 @@ def of_translations(
     assert dataset.source is not None
     given = dataset.source.images[sources(dataset, judge)]
     untouched = judge.measure(judge.points([given]), only=measured)
-    found = {name: replace(value, source=untouched[name].value) for name, value in measured.items()}
+    part = dataset.held_out(judge.split)
+    found = {name: replace(value, source=untouched[name].value, split=part) for name, value in measured.items()}
     source = as_channels(given, dataset.channels)
     best, ceiling, nothing = (likenesses(dataset, judge, pictures) for pictures in (fakes, worst, source))
     return found | {
@@ -78,7 +79,7 @@ def likenesses(dataset: Dataset, judge: Judge, fakes: Pixels) -> dict[str, Measu
         ceiling=None,
         n=len(fakes),
         reference=len(fakes),
-        split=judge.split,
+        split=dataset.held_out(judge.split),
         extractor="none",
         digest="",
         input=f"{dataset.width}x{dataset.height}",

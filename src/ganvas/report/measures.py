@@ -188,9 +188,10 @@ def _rests_on(measured: Mapping[str, Any]) -> str:
     n, reference = (f"{x:,.0f}" if math.isfinite(x := number(measured.get(key))) else "?" for key in ("n", "reference"))
     if measured.get("extractor") == "none":
         return f"n = {n} translations, of the part {measured.get('split', '?')}, at {measured.get('input', '?')}."
-    what = {key: measured.get(key, "?") for key in ("split", "extractor", "digest", "input", "resizer", "precision")}
+    held = "none held back" if measured.get("split") == "train" else f"held back: {measured.get('split', '?')}"
+    what = {key: measured.get(key, "?") for key in ("extractor", "digest", "input", "resizer", "precision")}
     return (
-        f"n = {n}, against {reference} training pictures; held back: {what['split']}. Features: {what['extractor']} "
+        f"n = {n}, against {reference} training pictures; {held}. Features: {what['extractor']} "
         f"({str(what['digest'])[:12]}) at {what['input']}, {what['resizer']}, {what['precision']}."
     )
 
