@@ -301,10 +301,14 @@ def test_the_pool_of_fakes_is_part_of_the_state() -> None:
     )
 
 
-def test_another_training_starts_with_empty_pools(tmp_path: Path, kinds: Path) -> None:
+def test_another_training_starts_with_empty_pools(
+    tmp_path: Path, kinds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = train(kinds, tmp_path, "--task", "unpaired", "--preset", "cyclegan")
     state = State(open_run(run).plan.config, CPU)
+    capsys.readouterr()
     start_from(run, state, trust=False)
+    assert "starts from scratch" not in capsys.readouterr().err  # it has all that can be taken over
     old = safetensors.torch.load(checkpoint.read(run / "checkpoint") or b"")
     assert int(old["discriminator.image_pool.count"]) > 0
     assert int(state.tensors()["discriminator.image_pool.count"]) == 0

@@ -13,6 +13,7 @@ from ganvas.console import say
 from ganvas.errors import UserError
 from ganvas.modelfile import find_model, load_networks
 from ganvas.models import config_type, describe_network, find_network
+from ganvas.models.translation import Pool
 from ganvas.options import TrainOptions
 from ganvas.run import open_run
 from ganvas.state import State
@@ -124,9 +125,11 @@ def start_from(init: Path, state: State, trust: bool) -> None:
     try:
         for player, networks in state.task.networks.items():
             for name, network in networks.items():
+                if isinstance(network, Pool):  # whose fakes are of the old data
+                    continue
                 prefix = f"{player}.{name}."
                 tensors = {k.removeprefix(prefix): v for k, v in theirs.items() if k.startswith(prefix)}
-                if tensors and any(True for _ in network.parameters()):  # a pool of fakes is of the old data
+                if tensors:
                     network.load_state_dict(tensors)
                 elif network.state_dict():
                     say(f"{init} has no {name} for this training; that starts from scratch")
