@@ -120,6 +120,17 @@ def test_a_real_picture_is_to_seem_less_real_under_anothers_class():
     assert make_state(0).config.weights == make_state(4).config.weights == {}  # 300 pictures are too few of 4 classes
 
 
+def test_the_plan_says_that_classes_are_not_told_apart(shades, tmp_path, capsys):
+    dry = ["train", str(shades), "--out", str(tmp_path), *TINY, "--budget", "4steps", "--dry-run"]
+    assert main([*dry, "--limit-per-class", "black=40"]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "not told apart: 1 of 2 classes have at least 50 training pictures; --conditional yes tells them" in told
+    assert main([*dry, "--conditional", "no"]) == 0
+    assert "not told apart, as you set it" in capsys.readouterr().err
+    assert main(["train", str(shades / "white"), *dry[2:], "--conditional", "no"]) == 0
+    assert "not told apart" not in capsys.readouterr().err
+
+
 def test_no_is_heeded(shades, tmp_path, capsys):
     model = ganvas.train(shades, out=tmp_path, budget="2steps", conditional="no", set=("generator.widths=(8,)",))
     assert model is not None

@@ -16,13 +16,16 @@ import ganvas
 from ganvas import pictures
 from ganvas.config import parse_pair, parse_seeds
 from ganvas.console import progress, say
+from ganvas.data.decode import ENDINGS
 from ganvas.errors import UserError
-from ganvas.files import atomic_file, made_folder, tell_unwritable
+from ganvas.files import atomic_file, made_folder, refuse_inside, tell_unwritable
 from ganvas.options import GenerateOptions, InterpolateOptions, takes
 from ganvas.pictures import COMFORT, Pixels, grid_size, near_square, save_png, to_pil
 from ganvas.sample import Model, latent, load, render, sheet, turn
 from ganvas.walks import walk
 
+USUAL = 64
+"""Pictures, unless it is said which or how many."""
 SHOWN = 64
 """Pictures in the overview, at most, unless it is asked for more."""
 LONGEST = 1_000_000
@@ -72,7 +75,7 @@ def generate(options: GenerateOptions) -> Path:
         The folder.
 
     Raises:
-        UserError: any option that cannot be followed, or a folder that cannot be written.
+        UserError: any option that cannot be followed, or a folder that cannot be written, or lies inside the data.
     """
     seeds = _seeds(options)
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
@@ -82,6 +85,7 @@ def generate(options: GenerateOptions) -> Path:
     grid_size(config.width, config.height, columns, rows)
     assert model.path is not None
     folder = Path(options.out).expanduser() if options.out else model.path.parent / "generated"
+    refuse_inside(folder, *model.places)
     facts = {"model": str(model.path), "sha256": model.sha256, "version": ganvas.__version__}
     with tell_unwritable(folder), progress("pictures", len(wanted)) as advance:
         labels = (label for _, label in wanted if label is not None) if model.classes else None
@@ -100,11 +104,13 @@ def generate(options: GenerateOptions) -> Path:
 
 
 def _seeds(options: GenerateOptions) -> Sequence[int]:
-    if options.per_class is not None and options.seeds is not None:
-        raise UserError("--seeds and --per-class are two ways to say which pictures; leave out one")
+    ways = {"--per-class": options.per_class, "--seeds": options.seeds, "--n": options.n}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise UserError(f"{given[0]} and {given[1]} are two ways to say which pictures; leave out one")
     if options.seeds is not None:
         return list(dict.fromkeys(parse_seeds(options.seeds)))
-    n = options.n if options.per_class is None else options.per_class
+    n = next((n for n in (options.per_class, options.n) if n is not None), USUAL)
     if n < 1:
         raise UserError(f"cannot draw {n} pictures; ask for at least 1")
     return range(n)
@@ -121,12 +127,13 @@ def _labels(options: GenerateOptions, model: Model) -> Sequence[int]:
 
 
 def named(model: Model, text: str) -> list[int]:
-    """Return the labels that `daisy` or `daisy,rose` names.
+    """Return the labels that `daisy` or `daisy,rose` names; a comma too many names nothing.
 
     Raises:
         UserError: the model has no such class, with the nearest right one.
     """
-    return [model.label(name) for name in ([text] if text in model.classes else map(str.strip, text.split(",")))]
+    names = [name for part in text.split(",") if (name := part.strip())]
+    return [model.label(name) for name in ([text] if text in model.classes or not names else names)]
 
 
 def _overview(grid: str | None, wanted: Wanted) -> tuple[int, int]:
@@ -208,7 +215,7 @@ def interpolate(options: InterpolateOptions) -> Path:
 
     Raises:
         UserError: fewer than two different pictures to pass through, more than a million pictures, another ending,
-            any other option that cannot be followed, or a file that cannot be written.
+            any other option that cannot be followed, or a file that cannot be written, or would be part of the data.
     """
     path = Path(options.out).expanduser()
     if options.frames < 1:
@@ -217,6 +224,8 @@ def interpolate(options: InterpolateOptions) -> Path:
     columns, rows = parse_pair(options.grid, "grid", "columns x rows")
     seeds = parse_seeds(options.seeds)
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
+    if path.suffix.lower() in ENDINGS:
+        refuse_inside(path, *model.places)
     stops = _stops(seeds, options.class_name, model)
     config: Any = model.generator.config
     strip = path.suffix.lower() == ".png"

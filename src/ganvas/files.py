@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -116,6 +117,42 @@ def made_folder(path: Path) -> Iterator[None]:
             for folder in missing:
                 folder.rmdir()
         raise
+
+
+@contextmanager
+def writable_folder(path: Path) -> Iterator[None]:
+    """Do as `made_folder`, and see to it before the block that files can be written into the folder.
+
+    Raises:
+        UserError: they cannot.
+    """
+    with ExitStack() as stack:
+        with tell_unwritable(path):
+            stack.enter_context(made_folder(path))
+            tempfile.TemporaryFile(dir=path).close()
+        yield
+
+
+def refuse_inside(path: Path, *places: str | None) -> None:
+    """See to it that what is written does not become part of the data.
+
+    Args:
+        path: where it goes; need not be there yet.
+        places: where the data is; only folders count, and neither archives, named sets, None nor what is gone.
+
+    Raises:
+        UserError: the path is one of these folders, or lies inside one.
+    """
+    with tell_unreadable(path):
+        target = path.resolve()
+    for place in filter(None, places):
+        with suppress(OSError, ValueError):  # of what cannot be looked at nothing is known
+            folder = Path(place).expanduser()
+            if folder.is_dir() and target.is_relative_to(folder.resolve()):
+                raise UserError(
+                    f"{printable(path)} lies inside the data, which what is written there would become part of; "
+                    "choose another --out"
+                )
 
 
 def printable(name: object) -> str:

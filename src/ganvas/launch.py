@@ -15,6 +15,7 @@ from ganvas.console import say, table
 from ganvas.data import Dataset, flat_share, load_dataset, mirror_p
 from ganvas.diffaug import Controller
 from ganvas.errors import UserError
+from ganvas.files import refuse_inside
 from ganvas.fitting import complete, initialised_from, start_from, takes_classes
 from ganvas.health import of_data
 from ganvas.losses import find_loss, find_penalty
@@ -45,8 +46,8 @@ def train(options: TrainOptions) -> Model | None:
         The trained model; None after a dry run.
 
     Raises:
-        UserError: bad data, options that do not fit, a run that another process trains, a full disk, or losses
-            that stay not finite; one sentence says which.
+        UserError: bad data, options that do not fit, a new run that would lie inside the data, one that another process
+            trains, a full disk, or losses that stay not finite; one sentence says which.
         KeyboardInterrupt: stopped by Ctrl-C; all is saved.
     """
     recipe.check(options)
@@ -56,6 +57,7 @@ def train(options: TrainOptions) -> Model | None:
     started = time.monotonic()
     run = find_run(options, dataset)
     if run is None:
+        refuse_inside(Path(options.out).expanduser(), options.data, options.target)
         plan = make_plan(options, budget, dataset, started)
         tell(plan, dataset, options.dry_run)
         if options.dry_run:
@@ -312,5 +314,8 @@ def tell(plan: Plan, dataset: Dataset, everything: bool) -> None:
     why = {**dataset.why, "data": dataset.why["size"], "steps": f"budget {plan.options['budget']}"}
     if not plan.options["size"] and preset_size(plan.options["preset"]):
         why["data"] = "the only size of this preset"
-    why |= reasons(plan.config, rows)
+    told = reasons(plan.config, rows)
+    if "classes" in told and "classes" in why:  # of how many pictures each has
+        told["classes"] += f"; {why['classes']}"
+    why |= told
     table(rows if everything else {name: value for name, value in rows.items() if why.get(name)}, why)

@@ -160,8 +160,8 @@ class GenerateOptions(ModelOptions):
 
     out: str | None = None
     """Folder for the pictures; by default `generated` inside the run."""
-    n: int = 64
-    """How many pictures (seeds 0 to n-1); with --class, of each of these classes."""
+    n: int | None = None
+    """How many pictures (seeds 0 to n-1), 64 by default; with --class, of each of these classes."""
     seeds: str | None = None
     """Which pictures, instead of --n: 0-63 or 3,7,20-29."""
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None

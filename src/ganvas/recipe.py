@@ -151,11 +151,13 @@ def conditional(wanted: str, counts: Sequence[int]) -> tuple[int, str]:
     enough = sum(count >= FEWEST_OF_A_CLASS for count in counts)
     if wanted == "yes" and len(counts) < 2:
         raise UserError("--conditional yes needs at least 2 classes: folders of pictures, or labels")
-    if wanted == "no" or len(counts) < 2:
-        return 0, "you set it" if wanted == "no" else ""
+    if len(counts) < 2:
+        return 0, ""
+    if wanted == "no":
+        return 0, "not told apart, as you set it"
     why = f"{enough} of {len(counts)} classes have at least {FEWEST_OF_A_CLASS} training pictures"
     if wanted == "auto" and enough < 2:
-        return 0, why
+        return 0, f"not told apart: {why}; --conditional yes tells them apart"
     return len(counts), "you set it" if wanted == "yes" else why
 
 

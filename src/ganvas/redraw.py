@@ -17,7 +17,7 @@ from ganvas.console import progress, say
 from ganvas.data.decode import ENDINGS, decode, to_channels
 from ganvas.data.sources import walk
 from ganvas.errors import UserError
-from ganvas.files import find_path, made_folder, printable, tell_unreadable, tell_unwritable
+from ganvas.files import find_path, made_folder, printable, refuse_inside, tell_unreadable, tell_unwritable
 from ganvas.options import TranslateOptions, takes
 from ganvas.pictures import Pixels, grid, near_square, save_png, straight
 from ganvas.sample import Model, load
@@ -42,7 +42,6 @@ def translate(options: TranslateOptions) -> Path:
     takes nor what it makes has alpha, a picture is translated as it looks on white and keeps its own alpha. Sheets lie
     beside the folder, as it holds translations alone: `<out>-compare/<name>.png`, of a clip's first frame, and of a
     folder the first ones also in `<out>-compare.png`.
-
     Interrupted, it leaves whole files only. Files of equal names are replaced, others of the folder stay.
 
     Returns:
@@ -60,6 +59,7 @@ def translate(options: TranslateOptions) -> Path:
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
     assert model.path is not None
     out = Path(options.out).expanduser() if options.out else model.path.parent / "translated"
+    refuse_inside(out, *model.places)
     network = _network(model, options.back)
     folder, names = _listed(source, out)
     bases, sheets = _bases(names), Path(f"{out.resolve()}{BESIDE}")

@@ -94,6 +94,15 @@ class Model:
                 return tuple(map(str, names))
         return tuple(map(str, range(count)))
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the pictures are, or were, that it was trained on, as far as it is known; none of a named set."""
+        match self.about:
+            case {"data": dict() as data}:
+                told = (data.get("source"), data.get("target"))
+                return tuple(place for place in told if isinstance(place, str) and Path(place).is_absolute())
+        return ()
+
     def label(self, name: str) -> int:
         """Return the number of a class.
 

@@ -62,3 +62,14 @@ def test_pictures_so_simple_that_they_are_hit_by_chance_are_no_leak():
     fakes = shapes[random.integers(0, 30, 300)]
     labels = np.zeros(30, np.int64)
     refuse_leak("it", fakes, shapes[train], labels[train], shapes[test], labels[test])
+
+
+def test_a_picture_of_one_colour_is_no_leak(cloud):
+    train, test = cloud(200, 1), cloud(100, 2)
+    test[0][3] = 0
+    fakes = cloud(500, 3)[0]
+    fakes[::50] = 0
+    refuse_leak("it", fakes, *train, *test)
+    fakes[1] = test[0][4]
+    with pytest.raises(UserError, match="1 of the 500 pictures of it are test pictures"):
+        refuse_leak("it", fakes, *train, *test)

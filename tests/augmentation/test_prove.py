@@ -65,7 +65,7 @@ def test_shuffled_labels_give_a_plain_warning(few, pretend, quick):
     gan = pretend("train", after=12)
     gan = dataclasses.replace(gan, labels=np.random.default_rng(1).permutation(gan.labels))
     proof = prove(data, [gan], quick)
-    assert any("no better than guessing" in warning for warning in proof.warnings)
+    assert any("cannot be told from one that guesses" in warning for warning in proof.warnings)
     assert proof.verdict.word != "helps"
 
 
@@ -117,20 +117,44 @@ def test_uneven_classes_get_an_arm_of_their_own(few, noise, tiny):
     rows = data.rows["train"]
     data = dataclasses.replace(data, rows=data.rows | {"train": rows[3:]})
     proof = prove(data, [noise], tiny)
-    assert "real + oversampling" in [one.arm.name for one in proof.arms]
+    names = [one.arm.name for one in proof.arms]
+    assert names == [
+        "real",
+        "real + classical",
+        "real + oversampling",
+        "real + GAN",
+        "real + GAN + classical",
+        "real + GAN for the rare",
+        "GAN only",
+    ]
     assert proof.about["pictures"]["0"]["train"] == 1
 
 
-def test_training_pictures_that_are_test_pictures_are_left_out(few, tiny, capsys):
+def test_test_pictures_that_are_training_pictures_do_not_judge(few, tiny, capsys):
     data = few(3, 80)
     rows = np.concatenate([data.rows["train"], data.rows["test"][:4]])
     data = dataclasses.replace(data, rows=data.rows | {"train": rows})
     learned = Pretender(data.images[rows], data.labels[rows])  # all that it was given, innocently
     proof = prove(data, [learned], tiny)
     assert proof.about["duplicates"] == 4
-    assert sum(counts["train"] for counts in proof.about["pictures"].values()) == 30
-    assert "left out 4 of 34 training pictures" in capsys.readouterr().err
-    assert any("4 training pictures were left out" in warning for warning in proof.warnings)
+    counts = [[counts[part] for counts in proof.about["pictures"].values()] for part in ("train", "test")]
+    assert list(map(sum, counts)) == [34, 76]
+    assert "left out 4 of 80 test pictures" in capsys.readouterr().err
+    assert any("4 test pictures were left out" in warning for warning in proof.warnings)
+    seen = dataclasses.replace(data, rows=data.rows | {"test": rows[-3:]})
+    with pytest.raises(UserError, match="all 3 test pictures are training pictures too"):
+        prove(seen, [learned], tiny)
+    assert not {hash_.tobytes() for hash_ in split(data).test} & {image.tobytes() for image in data.images[rows]}
+
+
+def test_a_folder_that_cannot_be_written_to_is_noticed_first(few, tiny, out):
+    class Never(Pretender):
+        def draw(self, labels, seed):
+            raise AssertionError
+
+    out.write_text("a file")
+    with pytest.raises(UserError, match="out"):
+        prove(few(2, 80), [Never(few(2).images, few(2).labels)], tiny, folder=out)
 
 
 def test_what_nothing_can_be_proved_with(few, digits, noise, tiny):

@@ -23,6 +23,11 @@ def toy(classes=3, channels=1):
     return Model({"generator": network}, {"data": {"classes": names}})
 
 
+def content(item):
+    image, label = item
+    return image.numpy().tobytes(), int(label)
+
+
 @pytest.fixture
 def made():
     return SyntheticDataset(toy(), per_class=20)
@@ -49,6 +54,7 @@ def test_an_index_is_a_picture_whoever_asks(made):
     assert torch.equal(made[-1][0], ordered[59])
     assert not torch.equal(SyntheticDataset(toy(), n=1, seed=1)[0][0], ordered[0])
     assert len({image.numpy().tobytes() for image in ordered}) == 60
+    assert made.__getitems__([]) == []
     for index in (60, -61):
         with pytest.raises(IndexError):
             made[index]
@@ -81,6 +87,8 @@ def test_in_a_loader_beside_real_pictures(made, workers):
     images, labels = (torch.cat(parts) for parts in zip(*loader, strict=True))
     assert images.shape == (80, 1, 8, 8)
     assert labels.bincount().tolist() == [40, 20, 20]
+    expected = [*made, *real]
+    assert sorted(map(content, zip(images, labels, strict=True))) == sorted(map(content, expected))
     alone = DataLoader(made, batch_size=16, num_workers=workers)
     assert torch.equal(torch.cat([batch for batch, _ in alone]), torch.stack(ordered))
 

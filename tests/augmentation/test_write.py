@@ -1,6 +1,5 @@
 """`ganvas augment`: what it writes, how it goes on, what it rejects, and what it proves."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -295,6 +294,7 @@ def test_what_cannot_be_is_said(pictures, tmp_path, out):
         "no probability": {"out": "x", "min_confidence": 1.0},
         "--seed -1": {"out": "x", "seed": -1},
         "say --prove, too": {"out": "x", "gan_seeds": "3"},
+        "--updates is for classifiers; say --min-confidence or --prove, too": {"out": "x", "updates": 30},
         "leave them out with --prove": {"prove": True, "balance": True},
         "at least 5 seeds": {"prove": True, "seeds": 3},
     }.items():
@@ -311,88 +311,3 @@ def test_what_cannot_be_is_said(pictures, tmp_path, out):
     with pytest.raises(UserError, match="another shape"):
         augment(str(run_on("digits", tmp_path, "wide", width=16, z_dim=130)[0]), out=str(out))
     assert not out.exists()
-
-
-# ------------------------------------------------------------------------------------------------------ proving
-
-QUICK = ["--updates", "10"]
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory):
-    """Two classes, 12 pictures each: a proof draws 50 for each."""
-    return paint(tmp_path_factory.mktemp("few") / "shades", {"dark": 12, "grey": 12})
-
-
-def test_a_proof_is_written_and_said(few, tmp_path, capsys):
-    run, data = run_on(few, tmp_path, init="runs/other")
-    assert main(["augment", str(run), "--prove", "--share", "0.375", "--min-confidence", "0.3", *QUICK]) == 0
-    told = " ".join(capsys.readouterr().err.split())
-    assert "real + GAN + classical" in told
-    assert "This is said of this one generator" in told
-    assert "training started from runs/other" in told
-    kept = json.loads((run / "proof" / "proof.json").read_text())
-    assert (kept["trial"]["updates"], kept["trial"]["share"]) == (10, 0.375)
-    assert kept["about"]["digest"] == data.digest
-    assert kept["about"]["sources"] == ["run, confidence from 0.3"]
-    sha256 = hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
-    assert kept["about"]["models"] == {"run, confidence from 0.3": sha256}
-    assert any("runs/other" in warning for warning in kept["warnings"])
-    assert (run / "proof" / "proof.html").exists()
-
-
-def test_a_run_that_may_know_the_test_part_is_refused(few, tmp_path):
-    run, _ = run_on(few, tmp_path)
-    shutil.copytree(few, tmp_path / "more")
-    shutil.copy(few / "dark" / "001.png", tmp_path / "more" / "dark" / "new.png")
-    with pytest.raises(UserError, match="was not trained on the training part of"):
-        augment(str(run), data=str(tmp_path / "more"), prove=True, updates=10)
-    assert not (run / "proof").exists()
-
-
-def test_runs_of_other_seeds_speak_of_the_recipe(few, tmp_path, capsys):
-    run, _ = run_on(few, tmp_path)
-    second, _ = run_on(few, tmp_path, "second", seed=1, errors=2.0)
-    assert main(["augment", str(run), "--prove", "--gan-seeds", str(second), "--out", str(tmp_path / "p"), *QUICK]) == 0
-    assert "This is said of the recipe: 2 generators" in " ".join(capsys.readouterr().err.split())
-    assert json.loads((tmp_path / "p" / "proof.json").read_text())["about"]["sources"] == ["run", "second"]
-    twin, _ = run_on(few, tmp_path, "twin")
-    other, _ = run_on(few, tmp_path, "other", seed=2, gamma=3.0)
-    for words, which in {
-        "need different seeds, but have 0, 0": twin,
-        "of another recipe than .*: --gamma differ": other,
-        "--gan-seeds 1 is no recipe": "1",
-        "there is no folder 'many'": "many",
-        "is not finished; train the other runs yourself": "2",
-        "is not a run": tmp_path,
-    }.items():
-        with pytest.raises(UserError, match=words):
-            augment(str(run), prove=True, gan_seeds=str(which), updates=10)
-    shutil.copy(run / "model.safetensors", tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match="--gan-seeds needs a run"):
-        augment(str(tmp_path / "model.safetensors"), prove=True, gan_seeds="2", updates=10)
-
-
-def test_other_runs_are_trained_where_they_are_missing(few, tmp_path, capsys):
-    out = tmp_path / "runs"
-    command = [
-        "--set",
-        "generator.widths=(8,)",
-        "--set",
-        "discriminator.widths=(8,)",
-        "--precision",
-        "fp32",
-        "--batch",
-        "8",
-    ]
-    command = ["train", str(few), "--out", str(out), "--conditional", "yes", "--budget", "3steps", *command]
-    assert main(command) == 0
-    (run,) = out.iterdir()
-    assert main(["augment", str(run), "--prove", "--gan-seeds", "2", *QUICK]) == 0
-    assert len(list(out.iterdir())) == 2
-    capsys.readouterr()
-    assert main(["augment", str(run), "--prove", "--gan-seeds", "2", *QUICK]) == 0
-    told = " ".join(capsys.readouterr().err.split())
-    assert len(list(out.iterdir())) == 2
-    assert "trainings are done already" in told
-    assert "the recipe: 2 generators" in told

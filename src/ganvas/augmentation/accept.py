@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ganvas.augmentation.classifier import Classifier, classify, train
-from ganvas.augmentation.leaks import NEAR, hashes
+from ganvas.augmentation.leaks import NEAR, distances, hashes
 from ganvas.augmentation.trial import Labels, Trial
 from ganvas.console import progress, say
 from ganvas.data import Dataset, balanced_rows_at, mirror_p
@@ -96,7 +96,7 @@ class Examiner:
     """Rejects pictures that a classifier of the training pictures is unsure of, and copies of training pictures."""
 
     def __init__(self, dataset: Dataset, confidence: float | None, copies: bool, rules: Trial, device: str) -> None:
-        """Learn from the training pictures, without those that are test pictures too.
+        """Look at the training pictures; the classifier learns from those that are no test pictures too.
 
         Args:
             dataset: with labels.
@@ -106,16 +106,13 @@ class Examiner:
             device: where the classifier computes.
         """
         assert dataset.labels is not None
-        rows = dataset.rows["train"]
-        if len(held := dataset.rows["test"]):
-            rows = rows[~np.isin(hashes(dataset.images[rows]), hashes(dataset.images[held]))]
         self.confidence, self.device = confidence, device
-        self.known = None if copies else _thumbnails(dataset.images[rows])
+        self.known = None if copies else _once(_thumbnails(dataset.images[dataset.rows["train"]]))
         self.classifier: Classifier | None = None
         self.accuracy: float | None = None
         """Of the classifier, on the val part."""
         if confidence is not None:
-            self.classifier = _learn(dataset, rows, rules, device)
+            self.classifier = _learn(dataset, rules, device)
             if len(val := dataset.rows["val"]):
                 told = classify(self.classifier, dataset.images[val], device).argmax(1) == dataset.labels[val]
                 self.accuracy = float(told.mean())
@@ -133,9 +130,12 @@ class Examiner:
         return faults
 
 
-def _learn(dataset: Dataset, rows: Labels, rules: Trial, device: str) -> Classifier:
-    """Train the standard classifier, with all classes alike."""
+def _learn(dataset: Dataset, rules: Trial, device: str) -> Classifier:
+    """Train the standard classifier, with all classes alike, on the training pictures that are no test pictures."""
     assert dataset.labels is not None
+    rows, held = dataset.rows["train"], dataset.rows["test"]
+    if len(held):
+        rows = rows[~np.isin(hashes(dataset.images[rows]), hashes(dataset.images[held]))]
     places = np.arange(len(rows))
     images, labels = np.asarray(dataset.images[rows]), dataset.labels[rows]
     order = balanced_rows_at(places, labels, SEED, 0, rules.updates * rules.batch)
@@ -154,26 +154,27 @@ def _learn(dataset: Dataset, rows: Labels, rules: Trial, device: str) -> Classif
 
 
 def copies(images: Pixels, known: Pixels) -> NDArray[np.bool_]:
-    """Tell which pictures are nearly some training picture.
+    """Tell which pictures are some training picture, or nearly.
 
-    Those whose distance to the nearest is less than half the mean distance to the 5 nearest, as Carlini et al. 2023
-    ("Extracting training data from diffusion models") tell them by 50: then with few pictures, or simple ones, new
-    real pictures count as copies, up to a third of them. With 5, hardly any do, nor does a copy moved by a pixel.
+    Those at distance 0, and those whose distance to the nearest is less than half the mean distance to the 5 nearest,
+    as Carlini et al. 2023 ("Extracting training data from diffusion models") tell them by 50: then with few pictures,
+    or simple ones, new real pictures count as copies, up to a third of them. With 5, hardly any do, nor does a copy
+    moved by a pixel. Not seen is what is nearly the only training picture, or nearly one that is there in 5 versions.
 
     Args:
         images: uint8 [n, h, w, C].
-        known: uint8 [m, h, w, C], of the training pictures.
+        known: uint8 [m, h, w, C], of the training pictures, each once.
     """
-    flat = images.reshape(len(images), -1).astype(np.float32)
-    squares = (flat**2).sum(1)[:, None]
-    nearest = np.empty((len(images), 0), np.float32)
+    nearest = np.empty((len(images), 0))
     for start in range(0, len(known), BLOCK):
-        part = known[start : start + BLOCK].reshape(-1, flat.shape[1]).astype(np.float32)
-        nearest = np.concatenate([nearest, squares + (part**2).sum(1) - 2 * flat @ part.T], 1)
-        if nearest.shape[1] > NEIGHBOURS:
-            nearest = np.partition(nearest, NEIGHBOURS, 1)[:, :NEIGHBOURS]
-    distances = np.sqrt(np.maximum(nearest, 0))
-    return np.asarray(distances.min(1) < NEAR * distances.mean(1))
+        nearest = np.concatenate([nearest, distances(images, known[start : start + BLOCK])], 1)
+        nearest = np.sort(nearest, 1)[:, :NEIGHBOURS]
+    return np.asarray((nearest[:, 0] == 0) | (nearest[:, 0] < NEAR * nearest.mean(1)))
+
+
+def _once(images: Pixels) -> Pixels:
+    """Return each picture once."""
+    return images[np.unique(hashes(images), return_index=True)[1]]
 
 
 def _thumbnails(images: Pixels) -> Pixels:

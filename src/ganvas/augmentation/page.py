@@ -125,7 +125,7 @@ def _anchor(x: float) -> str:
 def _sweep(proof: Proof) -> Html:
     known = {one.arm.name: one for one in proof.arms}
     rows = {"no GAN": known[CLASSICAL]}
-    for one in sorted((known[ADDED[1]], *proof.sweep), key=lambda one: one.arm.share):
+    for one in sorted((known[ADDED], *proof.sweep), key=lambda one: one.arm.share):
         fixed = " (fixed beforehand)" if one.arm.share == proof.trial.share else ""
         rows[f"{100 * one.arm.share:.3g} % GAN{fixed}"] = one
     return _plot("Balanced accuracy by the share of GAN pictures", rows)
@@ -180,7 +180,8 @@ def _rules(proof: Proof) -> Html:
         f"Each is done {rules.seeds} times; the n-th of all ways start from the same weights, and are compared pair by "
         "pair.",
         f"{'The GAN' if gans == 1 else 'Each GAN'} drew {about['pool']:,} pictures once, as many of each class. "
-        f"With GAN, {fakes} of the {rules.batch} pictures of a batch are from there.",
+        f"With GAN, {fakes} of the {rules.batch} pictures of a batch are from there; with GAN for the rare, where "
+        "classes are uneven, as many as each class lacks to the largest.",
         f"Classical augmentation shifts by up to an eighth, zooms by up to a tenth and turns by up to 10 degrees; "
         f"pictures are {flips}.",
         "The verdict is about adding GAN pictures to the best way that needs none, with all else equal. That way is "

@@ -1,14 +1,13 @@
 """What a proof holds: every arm with its intervals, the verdict, and what must be known beside it."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ganvas.augmentation.trial import ADDED, Arm, Labels, Trial
+from ganvas.augmentation.trial import Arm, Labels, Trial
 from ganvas.augmentation.verdict import (
     Interval,
     Right,
@@ -49,7 +48,7 @@ class Proof:
     """The data, the GANs, and how many pictures there were of each."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as what JSON can hold; null is a number that is not finite."""
+        """Return it as what JSON can hold."""
         return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     def show(self) -> None:
@@ -76,7 +75,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return value
 
 
 def conclude(
@@ -102,7 +101,7 @@ def conclude(
         about: what else is worth keeping.
     """
     others = {arm.name: right[arm.name][0] for arm in arms if not arm.share}
-    ours = {arm.name: (ADDED[arm.classical], right[ADDED[arm.classical]]) for arm in arms if not arm.share}
+    ours = {arm.beside: (arm.name, right[arm.name]) for arm in arms if arm.beside}
     verdict = decide(others, ours, test)
     counts = {part: np.bincount(labels, minlength=len(classes)) for part, labels in (("train", train), ("test", test))}
     told = warnings(others, verdict.difference, test)
@@ -110,7 +109,7 @@ def conclude(
     if unseen:
         told.append(f"No test picture shows {', '.join(unseen)}, so nothing is said of that.")
     if about["duplicates"]:
-        told.append(f"{about['duplicates']:,} training pictures were left out, for they are test pictures too.")
+        told.append(f"{about['duplicates']:,} test pictures were left out, for they are training pictures too.")
     results = {
         arm.name: Result(
             arm,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 import ganvas
 from ganvas import console
@@ -21,7 +20,7 @@ from ganvas.augmentation.trial import Arm, Labels, Trial
 from ganvas.augmentation.verdict import Right
 from ganvas.data import Dataset, mirror_p
 from ganvas.errors import UserError
-from ganvas.files import append_line, tell_unreadable, tell_unwritable
+from ganvas.files import append_line, tell_unreadable, tell_unwritable, writable_folder
 from ganvas.pictures import Pixels
 from ganvas.recipe import LIKELY
 
@@ -45,17 +44,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """The pictures that are trained on, and those that judge."""
+    """The pictures that are trained on, and those that judge, of which none is among the former."""
 
     train: Pixels
     train_labels: Labels
     test: Pixels
     test_labels: Labels
-    fresh: NDArray[np.bool_]
-    """Which test pictures were never among the training pictures, so that no GAN can know them."""
     classes: tuple[str, ...]
     duplicates: int
-    """Training pictures left out, as they are test pictures too."""
+    """Test pictures left out, as they are training pictures too."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +92,13 @@ def prove(
     if not sources or len({source.name for source in sources}) < len(sources):
         raise UserError("a proof needs at least one GAN, and a different name for each")
     parts = split(dataset)
+    if folder:
+        with writable_folder(folder):  # now, and not after the first training
+            pass
     size = max(len(parts.classes), min(rules.pool, rules.each * len(parts.train)))
     pools = {source.name: _draw(source, size, parts) for source in sources}
     mirror = mirror_p(parts.train, np.arange(len(parts.train))) > LIKELY
-    arms, shares = trial.arms(rules, trial.uneven(parts.train_labels)), trial.sweep(rules)
+    arms, shares = trial.arms(rules, parts.train_labels), trial.sweep(rules)
     facts = _facts(parts, rules, mirror, device)
     drawn = [hashes(pool).tobytes() for pool in pools.values()]
     jobs = [
@@ -126,7 +126,7 @@ def prove(
 
 
 def split(dataset: Dataset) -> Parts:
-    """Return the training and test pictures, without those of train that are in test too, to the bit.
+    """Return the training and test pictures, without those of test that are in train too, to the bit.
 
     Raises:
         UserError: nothing can be proved with them.
@@ -136,18 +136,18 @@ def split(dataset: Dataset) -> Parts:
     rows, held = dataset.rows["train"], dataset.rows["test"]
     if not len(held):
         raise UserError("a proof needs a test part, and these pictures have none: add more, or a folder named test")
-    test = np.asarray(dataset.images[held])
-    known, asked = hashes(dataset.images[rows]), hashes(test)
-    kept = ~np.isin(known, asked)
-    labels = dataset.labels[rows[kept]]
-    bare = [name for c, name in enumerate(dataset.classes) if not (labels == c).any()]
+    bare = [name for name, count in zip(dataset.classes, dataset.counts("train"), strict=True) if not count]
     if bare:
         raise UserError(f"class {bare[0]!r} has no training picture: add some, or leave it out")
-    duplicates = int((~kept).sum())
+    train, test = (np.asarray(dataset.images[part]) for part in (rows, held))
+    fresh = ~np.isin(hashes(test), hashes(train))
+    duplicates = int((~fresh).sum())
+    if not fresh.any():
+        raise UserError(f"all {len(held):,} test pictures are training pictures too: nothing is proved so")
     if duplicates:
-        console.say(f"left out {duplicates:,} of {len(rows):,} training pictures, which are test pictures too")
-    pictures = np.asarray(dataset.images[rows[kept]])
-    return Parts(pictures, labels, test, dataset.labels[held], ~np.isin(asked, known), dataset.classes, duplicates)
+        console.say(f"left out {duplicates:,} of {len(held):,} test pictures, which are training pictures too")
+    labels = dataset.labels
+    return Parts(train, labels[rows], test[fresh], labels[held[fresh]], dataset.classes, duplicates)
 
 
 def _draw(source: Source, size: int, parts: Parts) -> Pixels:
@@ -161,8 +161,7 @@ def _draw(source: Source, size: int, parts: Parts) -> Pixels:
     if images.dtype != np.uint8 or images.shape != (size, *parts.train.shape[1:]):
         shape = "x".join(map(str, parts.train.shape[1:]))
         raise UserError(f"{source.name} makes pictures of another shape than the data's {shape}")
-    test, labels = parts.test[parts.fresh], parts.test_labels[parts.fresh]
-    refuse_leak(source.name, images, parts.train, parts.train_labels, test, labels)
+    refuse_leak(source.name, images, parts.train, parts.train_labels, parts.test, parts.test_labels)
     return images
 
 
@@ -250,5 +249,4 @@ def _remember(path: Path, job: Job, right: Right) -> None:
     line: dict[str, object] = {"key": job.key, "arm": job.arm.name, "source": job.source, "seed": job.seed}
     line |= {"accuracy": float(right.mean()), "right": np.packbits(right).tobytes().hex()}
     with tell_unwritable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         append_line(path, json.dumps(line))

@@ -79,22 +79,21 @@ class Store:
 
     def _compare(self, path: Path) -> bool:
         """See that the set there is this one; return whether it was finished."""
-        ours = json.loads(json.dumps(self.facts))
         with tell_unreadable(path):
             text = path.read_bytes() if path.is_file() else b""
         try:
             theirs = json.loads(text)
-            asked = {"--" + name.replace("_", "-"): value for name, value in ours.pop("options").items()}
-            options = {"--" + name.replace("_", "-"): value for name, value in theirs.pop("options").items()}
-            others = [NAMES[name] for name, value in ours.items() if theirs[name] != value]
-            others += [name for name, value in asked.items() if options[name] != value]
+            differ = [said for name, said in NAMES.items() if theirs[name] != self.facts[name]]
+            for name, value in self.facts["options"].items():
+                if theirs["options"][name] != value:
+                    differ.append("--" + name.replace("_", "-"))
             finished = bool(theirs["finished"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             what = f"{printable(self.folder)} is not empty, and what is in it is no synthetic set"
             raise UserError(f"{what}; choose another --out") from error
-        if others:
-            what = f"{printable(self.folder)} holds a set of another making: {', '.join(others)} differ"
-            raise UserError(f"{what}{'' if len(others) > 1 else 's'}; choose another --out")
+        if differ:
+            what = f"{printable(self.folder)} holds a set of another making: {', '.join(differ)} differ"
+            raise UserError(f"{what}{'' if len(differ) > 1 else 's'}; choose another --out")
         return finished
 
     def _recall(self) -> None:

@@ -192,6 +192,8 @@ class SyntheticDataset(torch.utils.data.Dataset[tuple[Any, int]]):
             IndexError: there is no such picture.
         """
         checked = [self._checked(index) for index in indices]
+        if not checked:
+            return []
         return [self._item(index, image) for index, image in zip(checked, self._draw(checked), strict=True)]
 
     def _checked(self, index: int) -> int:

@@ -11,8 +11,9 @@ from ganvas.errors import UserError
 CLASSICAL = "real + classical"
 SEEDS = 5
 """The fewest."""
-ADDED = ("real + GAN", "real + GAN + classical")
-"""The arms that add GAN pictures, without and with classical augmentation."""
+OVERSAMPLED = "real + oversampling"
+ADDED = "real + GAN + classical"
+"""The arm whose share of GAN pictures the sweep varies."""
 UNEVEN = 1.5
 """Classes count as uneven where the largest has more than so many times the pictures of the smallest."""
 APART = 2**32
@@ -64,39 +65,46 @@ class Arm:
     name: str
     about: str
     share: float = 0.0
-    """Of the batch that is synthetic."""
+    """Of the pictures that is synthetic."""
     classical: bool = False
     even: bool = False
-    """Real pictures are drawn so that classes come equally often."""
+    """All classes come equally often: by repeats, or where it has a share, by GAN pictures in their place."""
+    beside: str = ""
+    """The arm without a GAN that differs from it in nothing else."""
 
 
-def arms(trial: Trial, uneven: bool) -> list[Arm]:
-    """Return the arms that the verdict compares."""
-    half = f"{trial.share:.0%}".replace("%", " %")
+def arms(trial: Trial, labels: Labels) -> list[Arm]:
+    """Return the arms that the verdict compares, for training pictures of some labels [n]."""
+    counts = np.unique(labels, return_counts=True)[1]
+    uneven, lacking = counts.max() > UNEVEN * counts.min(), 1 - float(counts.mean() / counts.max())
+    half, part = _percent(trial.share), _percent(lacking)
     found = [
         Arm("real", "the training pictures as they are"),
         Arm(CLASSICAL, "shifted, zoomed and turned a little, each time anew", classical=True),
-        Arm("real + oversampling", "as real + classical, classes drawn equally often", classical=True, even=True),
-        Arm(ADDED[0], f"{half} of each batch from the GAN", trial.share),
-        Arm(ADDED[1], f"{half} of each batch from the GAN, all altered", trial.share, classical=True),
+        Arm(OVERSAMPLED, "as real + classical, classes drawn equally often", classical=True, even=True),
+        Arm("real + GAN", f"{half} of each batch from the GAN", trial.share, beside="real"),
+        Arm(ADDED, f"{half} of each batch from the GAN, all altered", trial.share, classical=True, beside=CLASSICAL),
+        Arm(
+            "real + GAN for the rare",
+            f"as {OVERSAMPLED}, with GAN pictures instead of repeats ({part} of all)",
+            lacking,
+            classical=True,
+            even=True,
+            beside=OVERSAMPLED,
+        ),
         Arm("GAN only", "its accuracy is the classification accuracy score", 1.0),
     ]
     return [arm for arm in found if uneven or not arm.even]
 
 
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")
+
+
 def sweep(trial: Trial) -> list[Arm]:
     """Return the other shares, with classical augmentation."""
     others = sorted(set(trial.shares) - {trial.share})
-    return [
-        Arm(f"{share:.0%} GAN".replace("%", " %"), "real + GAN + classical with another share", share, classical=True)
-        for share in others
-    ]
-
-
-def uneven(labels: Labels) -> bool:
-    """Tell whether some class has far more pictures than another."""
-    counts = np.unique(labels, return_counts=True)[1]
-    return bool(counts.max() > UNEVEN * counts.min())
+    return [Arm(f"{_percent(share)} GAN", f"{ADDED} with another share", share, classical=True) for share in others]
 
 
 def order(arm: Arm, labels: Labels, pool: int, trial: Trial, seed: int) -> NDArray[np.int64]:
@@ -104,23 +112,30 @@ def order(arm: Arm, labels: Labels, pool: int, trial: Trial, seed: int) -> NDArr
 
     Args:
         arm: which.
-        labels: [n] of the real training pictures.
-        pool: how many synthetic pictures there are; their rows follow those of the real ones.
+        labels: [n] of the real training pictures, of every class.
+        pool: how many synthetic pictures there are, whose classes take turns; their rows follow those of the real ones.
         trial: the rules.
         seed: of the classifier.
 
     Returns:
         [updates, batch] row numbers.
     """
-    fakes = round(arm.share * trial.batch)
-    reals = trial.batch - fakes
     if arm.even:
-        real = balanced_rows_at(np.arange(len(labels)), labels, seed, 0, trial.updates * reals)
-        real = real.reshape(trial.updates, reals)
-    else:
-        real = shuffled(len(labels), trial.updates, reals, seed)
+        return _even(labels, pool if arm.share else 0, trial, seed)
+    fakes = round(arm.share * trial.batch)
+    real = shuffled(len(labels), trial.updates, trial.batch - fakes, seed)
     fake = shuffled(pool, trial.updates, fakes, APART + seed) if fakes else np.empty((trial.updates, 0), np.int64)
     return np.concatenate([real, len(labels) + fake], 1)
+
+
+def _even(labels: Labels, pool: int, trial: Trial, seed: int) -> NDArray[np.int64]:
+    """Return an order in which classes come equally often, each topped up to the largest from the pool's pictures."""
+    counts = np.bincount(labels)
+    number, label = np.divmod(np.arange(pool), len(counts))
+    wanted = np.flatnonzero(number < (counts.max() - counts)[label])
+    rows = np.concatenate([np.arange(len(labels)), len(labels) + wanted])
+    found = balanced_rows_at(rows, np.concatenate([labels, label]), seed, 0, trial.updates * trial.batch)
+    return found.reshape(trial.updates, trial.batch)
 
 
 def shuffled(n: int, updates: int, batch: int, seed: int) -> NDArray[np.int64]:

@@ -106,9 +106,12 @@ def difference(ours: Right, theirs: Right, labels: Labels) -> Difference:
 def _error(values: Floats, labels: Labels) -> float:
     """Return the standard error of the classes' mean of values [n], for pictures drawn anew within each class."""
     classes, counts = np.unique(labels, return_counts=True)
-    spread = values.var(ddof=1) if len(values) > 1 else math.inf  # for a class of one picture
-    within = [values[labels == c].var(ddof=1) if n > 1 else spread for c, n in zip(classes, counts, strict=True)]
-    return float(np.sqrt((np.array(within) / counts).sum()) / len(classes))
+    spreads = np.array([values[labels == c].var() for c in classes])
+    # As if the arms differed in one picture more, of no class: few pictures on which they agree are no certainty.
+    squares = counts * spreads + 1 / len(classes)
+    pooled = squares.sum() / max(1, len(labels) - len(classes))  # for a class of one picture
+    within = np.where(counts > 1, squares / np.maximum(1, counts - 1), pooled)
+    return float(np.sqrt((within / counts).sum()) / len(classes))
 
 
 def decide(others: Mapping[str, Right], ours: Mapping[str, tuple[str, Right]], labels: Labels) -> Verdict:
@@ -165,14 +168,14 @@ def warnings(others: Mapping[str, Right], found: Difference, labels: Labels) -> 
     if guessing(best, labels):
         level = percent(float(balanced(best, labels).mean()))
         told.append(
-            f"Without a GAN, the classifier does no better than guessing: {level}, where guessing gives "
-            f"{percent(1 / classes)}. The labels seem to carry no information about the pictures, or there are far too "
-            "few pictures to learn from; look at the labels first."
+            f"Without a GAN, the classifier cannot be told from one that guesses: {level} of {len(labels):,} test "
+            f"pictures, where guessing gives {percent(1 / classes)}. The labels seem to carry no information about the "
+            "pictures, or there are far too few pictures to learn from, or to judge by; look at the labels first."
         )
     if found.pictures > POINT:
         told.append(
-            f"With only {len(labels):,} test pictures, a gain under {points(found.pictures)} cannot be told from the "
-            "luck of which pictures these are."
+            f"With only {len(labels):,} test pictures, the luck of which these are hides by itself any gain under "
+            f"{points(found.pictures)}."
         )
     return told
 

@@ -1,6 +1,7 @@
 """The command `augment`: write a labelled synthetic set, or prove whether such pictures help."""
 
 import dataclasses
+import itertools
 import shlex
 from pathlib import Path
 from typing import Any, cast
@@ -17,15 +18,17 @@ from ganvas.augmentation.trial import Trial
 from ganvas.console import progress, say, table
 from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
-from ganvas.files import tell_unwritable
+from ganvas.files import refuse_inside, tell_unwritable, writable_folder
 from ganvas.options import AugmentOptions, DataOptions, takes
-from ganvas.run import Run, data_options, open_run
+from ganvas.run import Plan, Run, data_options, open_run
 from ganvas.sample import Model, load, pick_device
 
 ASKED = ("per_class", "balance", "min_confidence", "no_copies", "seed", "updates")
 """The options that make a set what it is."""
-FREE = ("seed", "name", "device", "threads", "precision", "snap")
-"""Options in which runs of one recipe may differ."""
+LASTING = ("data", "weights", "device", "trust", "min_confidence", "no_copies", "updates", "skip_bad")
+"""Those that a proof of such pictures needs, too."""
+FREE = ("digest", "seed", "name", "device", "threads", "precision", "snap")
+"""Options in which runs of one recipe may differ; the data's digest is looked at by itself."""
 
 
 @takes(AugmentOptions)
@@ -65,6 +68,8 @@ def _check(options: AugmentOptions) -> Trial:
             raise UserError("say where the pictures go: --out and a folder")
     elif options.per_class is not None or options.balance:
         raise UserError("--per-class and --balance are for writing pictures; leave them out with --prove")
+    if options.updates is not None and not options.prove and options.min_confidence is None:
+        raise UserError("--updates is for classifiers; say --min-confidence or --prove, too")
     if options.per_class is not None and options.balance:
         raise UserError("--per-class and --balance are two ways to say how many pictures; leave out one")
     if options.per_class is not None and options.per_class < 1:
@@ -118,11 +123,8 @@ def _examiner(options: AugmentOptions, rules: Trial, dataset: Dataset) -> Examin
 def _write(options: AugmentOptions, rules: Trial, model: Model, dataset: Dataset) -> Path:
     if not _known(model, dataset):
         say(f"note: {options.data or dataset.name} is not, or no longer, what {options.run} was trained on")
-    folder, source = Path(str(options.out)).expanduser(), Path(_source(options, model)).expanduser()
-    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
-        raise UserError(
-            f"{folder} lies inside the data, which these pictures would become part of; choose another --out"
-        )
+    folder = Path(str(options.out)).expanduser()
+    refuse_inside(folder, _source(options, model), *model.places)
     asked = {name: getattr(options, name) for name in ASKED}
     facts = {"sha256": model.sha256, "data": dataset.digest, "version": ganvas.__version__, "options": asked}
     about = {"model": str(model.path), "name": dataset.name, "device": pick_device(options.device).type}
@@ -151,7 +153,7 @@ def _write(options: AugmentOptions, rules: Trial, model: Model, dataset: Dataset
         store.finish(**({"classifier_accuracy": examiner.accuracy} if examiner else {}))
     _tell(store)
     tally.check(dataset.classes)
-    say(f"next:  ganvas augment {shlex.quote(str(options.run))} --prove  finds out whether they help")
+    say(f"next:  {_proof_of(options)}  finds out whether they help")
     return folder
 
 
@@ -167,6 +169,16 @@ def _wanted(options: AugmentOptions, dataset: Dataset) -> list[int]:
         if not counts.any():
             raise UserError("all classes have equally many training pictures; say --per-class instead of --balance")
     return [int(count) for count in counts]
+
+
+def _proof_of(options: AugmentOptions) -> str:
+    """Return the command that proves of such pictures whether they help."""
+    words, usual = ["ganvas", "augment", options.run, "--prove"], AugmentOptions("")
+    for name in LASTING:
+        value = getattr(options, name)
+        if value != getattr(usual, name):
+            words += ["--" + name.replace("_", "-"), *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def _tell(store: Store) -> None:
@@ -188,15 +200,36 @@ def _tell(store: Store) -> None:
 
 def _prove(options: AugmentOptions, rules: Trial, model: Model, run: Run | None, dataset: Dataset) -> Path:
     assert model.path is not None
-    others = _others(options, run) if options.gan_seeds is not None else []
+    if options.gan_seeds is not None and run is None:
+        raise UserError(f"--gan-seeds needs a run, and {options.run} is a model file; name the run's folder")
+    folder = Path(options.out).expanduser() if options.out else model.path.parent / "proof"
+    refuse_inside(folder, _source(options, model), *model.places)
+    _refuse_unknown(options, Path(options.run).expanduser(), model, dataset)
+    with writable_folder(folder):  # now, and not after hours of training
+        gans = _gans(options, rules, model, run, dataset)
+        try:
+            proof = prove(dataset, gans, rules, folder=folder, device=pick_device(options.device).type)
+        except KeyboardInterrupt:
+            say("stopped; the same command goes on")
+            raise
+        sums = {gan.name: gan.model.sha256 for gan in gans}
+        proof = dataclasses.replace(proof, about={**proof.about, "models": sums})
+        if init := run and run.plan.options.get("init"):
+            warning = f"The GAN's training started from {init}; if that has seen test pictures, nothing is proved."
+            proof = dataclasses.replace(proof, warnings=(*proof.warnings, warning))
+        proof.show()
+        write_proof(proof, folder)
+    say(f"the page with the plot is {folder / 'proof.html'}")
+    return folder
+
+
+def _gans(options: AugmentOptions, rules: Trial, model: Model, run: Run | None, dataset: Dataset) -> list[Gan]:
+    """Return the model, and those of the recipe's other runs, as sources of pictures that are judged alike."""
+    others = _others(options, run) if run and options.gan_seeds is not None else []
     paths = [Path(options.run).expanduser(), *others]
     models = [model, *(load(p, weights=options.weights, device=options.device, trust=options.trust) for p in others)]
     for path, one in zip(paths, models, strict=True):
-        if not _known(one, dataset):
-            raise UserError(
-                f"{path} was not trained on the training part of {options.data or dataset.name} as it is now, so it "
-                "may have seen its test part: nothing is proved so; train on this data, or name what it was trained on"
-            )
+        _refuse_unknown(options, path, one, dataset)
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
@@ -205,40 +238,53 @@ def _prove(options: AugmentOptions, rules: Trial, model: Model, run: Run | None,
         names = [f"{name}, confidence from {options.min_confidence:g}" for name in names]
     if options.no_copies:
         names = [f"{name}, no copies" for name in names]
-    gans = [Gan(one, name, examiner) for one, name in zip(models, names, strict=True)]
-    folder = Path(options.out).expanduser() if options.out else model.path.parent / "proof"
-    proof = prove(dataset, gans, rules, folder=folder, device=pick_device(options.device).type)
-    sums = {name: one.sha256 for name, one in zip(names, models, strict=True)}
-    proof = dataclasses.replace(proof, about={**proof.about, "models": sums})
-    if init := run and run.plan.options.get("init"):
-        warning = f"The GAN's training started from {init}; if that has seen test pictures, nothing is proved."
-        proof = dataclasses.replace(proof, warnings=(*proof.warnings, warning))
-    proof.show()
-    write_proof(proof, folder)
-    say(f"the page with the plot is {folder / 'proof.html'}")
-    return folder
+    return [Gan(one, name, examiner) for one, name in zip(models, names, strict=True)]
 
 
-def _others(options: AugmentOptions, run: Run | None) -> list[Path]:
+def _refuse_unknown(options: AugmentOptions, path: Path, model: Model, dataset: Dataset) -> None:
+    """See that a model was trained on this data, of which it has not seen the test part then."""
+    if not _known(model, dataset):
+        raise UserError(
+            f"{path} was not trained on the training part of {options.data or dataset.name} as it is now, so it "
+            "may have seen its test part: nothing is proved so; train on this data, or name what it was trained on"
+        )
+
+
+def _others(options: AugmentOptions, run: Run) -> list[Path]:
     """Return the folders of the other runs of the recipe."""
-    if run is None:
-        raise UserError(f"--gan-seeds needs a run, and {options.run} is a model file; name the run's folder")
+    _refuse_unfinished(run)
     text = str(options.gan_seeds).strip()
     if text.isdigit():
         return _trained(run, int(text), options.skip_bad)
-    paths = [Path(part.strip()).expanduser() for part in text.split(",")]
+    paths = [Path(name).expanduser() for part in text.split(",") if (name := part.strip())]
+    if not paths:
+        raise UserError(f"--gan-seeds takes how many runs, or their folders; {text!r} is neither")
     seeds = [run.plan.config.seed]
     for path in paths:
         if not path.is_dir():
             raise UserError(f"--gan-seeds takes how many runs, or their folders; there is no folder {str(path)!r}")
-        theirs = open_run(path).plan
-        seeds.append(theirs.config.seed)
-        differ = [name for name, value in run.plan.options.items() if theirs.options.get(name) != value]
+        other = open_run(path)
+        _refuse_unfinished(other)
+        seeds.append(other.plan.config.seed)
+        differ = [name for name, value in run.plan.options.items() if other.plan.options.get(name) != value]
         if differ := ["--" + name.replace("_", "-") for name in differ if name not in FREE]:
             raise UserError(f"{path} is of another recipe than {run.folder}: {', '.join(differ)} differ")
+        if all(a != b for a, b in zip(_extensions(other.plan), _extensions(run.plan), strict=True)):
+            raise UserError(f"{path} was extended otherwise than {run.folder}; the runs of a recipe are trained alike")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"the runs of --gan-seeds need different seeds, but have {', '.join(map(str, sorted(seeds)))}")
     return paths
+
+
+def _refuse_unfinished(run: Run) -> None:
+    if not run.finished:
+        raise UserError(f"{run.folder} is not finished; go on with its training first")
+
+
+def _extensions(plan: Plan) -> tuple[list[int], list[int]]:
+    """Return by how many steps, and by how many seconds, a run was extended each time."""
+    steps = [end - start for start, end in itertools.pairwise(plan.legs)]
+    return steps, [round(n * plan.config.batch / plan.images_per_second) for n in steps]
 
 
 def _trained(run: Run, count: int, skip_bad: bool) -> list[Path]:
@@ -247,9 +293,9 @@ def _trained(run: Run, count: int, skip_bad: bool) -> list[Path]:
 
     if count < 2:
         raise UserError(f"--gan-seeds {count} is no recipe; say at least 2")
-    if not run.finished or len(run.plan.legs) > 1:
-        how = "was extended, which others are not" if run.finished else "is not finished"
-        raise UserError(f"{run.folder} {how}; train the other runs yourself, and name them: --gan-seeds runs/1,runs/2")
+    if len(run.plan.legs) > 1:
+        how = "was extended, which others are not; train the other runs yourself, and name them"
+        raise UserError(f"{run.folder} {how}: --gan-seeds runs/1,runs/2")
     plain = {name: value for name, value in run.plan.options.items() if name not in ("digest", "name", "seed")}
     name, first = run.plan.options.get("name"), run.plan.config.seed
     folders = []

@@ -132,7 +132,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     pictures = None if model else _open_pictures(options, path, dataset)
     extractor = find_extractor(options.features, weights=options.feature_weights, device=device.type, precision="fp32")
     if options.classify and (model is None or not model.classes or model.classes != dataset.classes):
-        raise UserError("--classify needs a model that draws classes on demand, and data of the same classes")
+        needed = "--classify needs a model that draws classes on demand, and data of the same classes"
+        raise UserError(f"{needed}; train one with --conditional yes, or leave it out")
     if options.classify and not len(dataset.rows["test"]):
         raise UserError(f"--classify needs test pictures, and {dataset.name} has too few to hold any out")
     judge = Judge(dataset, extractor, split=options.split, n=options.n, seed=options.seed)
