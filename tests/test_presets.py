@@ -24,7 +24,7 @@ ARTICLES = {  # lr, beta1, batch, who plays first
 
 
 def test_names():
-    assert names() == ["auto", *ARTICLES, "pix2pix", "cut", "fastcut", "cyclegan"]
+    assert names() == ["auto", *ARTICLES, "pix2pix", "cut", "fastcut", "cyclegan", "mocogan"]
 
 
 @pytest.mark.parametrize("name", ARTICLES)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ganvas import cli
+from ganvas.pictures import save_gif
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -20,7 +21,7 @@ NEEDS_ANOTHER_RUN = {"--resume": "there is no unfinished run"}  # for the run ab
 
 @pytest.fixture(autouse=True)
 def somewhere(tmp_path, monkeypatch):
-    """A folder with `photos/` of two classes, `drawings/` of pairs, and a sketch to stand in."""
+    """A folder with `photos/` of two classes, `drawings/` of pairs, a sketch, `clips/`, and a clip to stand in."""
     photos = tmp_path / "photos"
     photos.mkdir()
     random = np.random.default_rng(0)
@@ -32,7 +33,12 @@ def somewhere(tmp_path, monkeypatch):
     for i in range(60):
         Image.fromarray(random.integers(0, 256, (8, 16, 3), np.uint8)).save(tmp_path / "drawings" / f"{i}.png")
     Image.fromarray(random.integers(0, 256, (9, 21, 3), np.uint8)).save(tmp_path / "sketch.png")
+    (tmp_path / "clips").mkdir()
+    for i in range(30):
+        save_gif(random.integers(0, 256, (8, 8, 8, 3), np.uint8), tmp_path / f"clips/{i}.gif", 10)
+    (tmp_path / "clips/29.gif").rename(tmp_path / "jump.gif")
     monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganvas.completion.STEPS", 3)
     monkeypatch.chdir(tmp_path)
 
 
@@ -81,7 +87,8 @@ def test_every_block(tmp_path, capsys):
                 shell(line, capsys)
         else:
             exec(text.replace('budget="10m"', 'budget="3steps", precision="fp32", batch=4'), {})
-    assert (tmp_path / "walk.gif").is_file()
+    for name in ("walk.gif", "moves.gif", "continued.gif"):
+        assert (tmp_path / name).is_file()
     assert (tmp_path / "contact-sheet.png").is_file()
     assert (tmp_path / "coloured/sketch.png").is_file()
     assert len(list((tmp_path / "runs/00000-photos-auto/generated").glob("*.png"))) >= 6

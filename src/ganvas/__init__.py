@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ganvas.augmentation.synthetic import SyntheticDataset
     from ganvas.augmentation.write import augment
+    from ganvas.completion import continue_clip
     from ganvas.data import Dataset, open_dataset
     from ganvas.errors import UserError
     from ganvas.launch import train
@@ -22,6 +23,7 @@ _HOMES = {
     "SyntheticDataset": "ganvas.augmentation.synthetic",
     "UserError": "ganvas.errors",
     "augment": "ganvas.augmentation.write",
+    "continue_clip": "ganvas.completion",
     "evaluate": "ganvas.metrics.evaluate",
     "load": "ganvas.sample",
     "open_dataset": "ganvas.data",
@@ -37,6 +39,7 @@ __all__ = [
     "UserError",
     "__version__",
     "augment",
+    "continue_clip",
     "evaluate",
     "load",
     "open_dataset",

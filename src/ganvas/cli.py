@@ -16,6 +16,7 @@ from ganvas.errors import UserError
 from ganvas.options import (
     AugmentOptions,
     CleanOptions,
+    ContinueOptions,
     EdgesOptions,
     EvaluateOptions,
     GenerateOptions,
@@ -43,6 +44,7 @@ Command = (
     Annotated[TrainOptions, subcommand("train")]
     | Annotated[GenerateOptions, subcommand("generate")]
     | Annotated[InterpolateOptions, subcommand("interpolate")]
+    | Annotated[ContinueOptions, subcommand("continue")]
     | Annotated[TranslateOptions, subcommand("translate")]
     | Annotated[EvaluateOptions, subcommand("evaluate")]
     | Annotated[AugmentOptions, subcommand("augment")]
@@ -72,6 +74,10 @@ def run(options: Any) -> None:
             from ganvas import draw
 
             draw.interpolate(**plain)
+        case ContinueOptions():
+            from ganvas.completion import continue_clip
+
+            continue_clip(**plain)
         case TranslateOptions():
             from ganvas.redraw import translate
 

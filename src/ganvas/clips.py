@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ganvas.data.build import reason_of
 from ganvas.data.decode import decode, open_picture, size_of
+from ganvas.data.moving import FILMS as FILMS
+from ganvas.data.moving import open_film, picture_of, whole_frame
 from ganvas.data.sources import read_file
 from ganvas.files import atomic_file
-from ganvas.pictures import Pixels, check_film, save_mp4, save_png, to_palette, to_pil
+from ganvas.pictures import Pixels, save_mp4, save_png, to_palette, to_pil
 
-FILMS = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"})
 STILL = 4
 """Levels of 255 by which a pixel of the source may change from frame to frame and still count as still, for codecs."""
 MOVED = 16
@@ -124,22 +125,17 @@ def _animation(image: Image.Image, total: int, size: tuple[int, int]) -> Iterato
     for index in range(total):
         with reading():
             image.seek(index)
-            whole = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
-            pixels = decode(whole, *size, "stretch").pixels
+            pixels = decode(whole_frame(image), *size, "stretch").pixels
         yield pixels, image.info.get("duration", 0)
 
 
 def _film(path: Path, fit: Fit) -> Clip:
-    check_film(Path("any.mp4"), 1)  # is PyAV there?
-    import av
-
-    film = av.open(str(path))
-    if not film.streams.video:
-        raise ValueError("it has no pictures, only sound")
+    film = open_film(path)
     stream = film.streams.video[0]
     stream.thread_type = "AUTO"
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    total = stream.frames or max(2, round((film.duration or 0) / av.time_base * rate))
+    seconds = Fraction(film.duration or 0, 1_000_000)
+    total = stream.frames or max(2, round(seconds * rate))
     return Clip(".mp4", fit(stream.width, stream.height), total, _frames(film, fit), rate)
 
 
@@ -151,9 +147,9 @@ def _frames(film: Any, fit: Fit) -> Iterator[Frame]:
             with reading():
                 frame = next(frames, None)
                 if frame is not None:
-                    upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                    upright = picture_of(frame)
                     size = size or fit(upright.shape[1], upright.shape[0])  # of the first, should they differ
-                    pixels = decode(np.ascontiguousarray(upright), *size, "stretch").pixels
+                    pixels = decode(upright, *size, "stretch").pixels
                 elif size is None:
                     raise ValueError("it has no frames")
             if frame is None:

@@ -31,6 +31,8 @@ CLASSES = "classes"
 """The setting of networks that can be told a class: how many there are, 0 where they are not told."""
 SOURCE = "source"
 """The setting of networks that translate, or judge translations: the channels of what is translated."""
+FRAMES = "frames"
+"""The setting of networks that make or judge clips: how many frames one has."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ class Facts:
     task: str = "generate"
     source: int = 0
     """Channels of what is translated into them; 0 where nothing is."""
+    frames: int = 0
+    """Of each clip; 0 for pictures."""
 
     @property
     def shape(self) -> dict[str, int]:

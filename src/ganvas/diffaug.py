@@ -62,7 +62,7 @@ def augment(images: Tensor, parameters: Tensor, strength: float, kinds: Collecti
     Differentiable any number of times; nothing is changed in place.
 
     Args:
-        images: [N, C, H, W] in [-1, 1]; 4 channels are premultiplied.
+        images: [N, C, H, W] in [-1, 1], or clips [N, T, C, H, W]; 4 channels are premultiplied.
         parameters: [M, 11] from `draw`, M >= N, on the images' device; the first N rows count.
         strength: 0 to 1; at 0 the same tensor comes back.
         kinds: some of `KINDS`.
@@ -78,6 +78,9 @@ def augment(images: Tensor, parameters: Tensor, strength: float, kinds: Collecti
             raise UserError(f"there is no augmentation {kind!r}{nearest(kind, KINDS)}")
     if strength == 0 or not kinds:
         return images
+    if images.dim() == 5:  # all frames of a clip alike
+        each = parameters[: len(images)].repeat_interleave(images.shape[1], 0)
+        return augment(images.flatten(0, 1), each, strength, kinds).reshape(images.shape)
     channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
     result, parameters = images.contiguous(), parameters[: len(images)]  # planes are several times faster here
     fill = -1.0 if images.shape[1] == 4 else 0.0

@@ -20,7 +20,17 @@ from ganvas.data.decode import ENDINGS
 from ganvas.errors import UserError
 from ganvas.files import atomic_file, made_folder, refuse_inside, tell_unwritable
 from ganvas.options import GenerateOptions, InterpolateOptions, takes
-from ganvas.pictures import COMFORT, Pixels, grid_size, near_square, save_png, to_pil
+from ganvas.pictures import (
+    COMFORT,
+    Pixels,
+    check_film,
+    grid_size,
+    moving_grid,
+    near_square,
+    save_film,
+    save_png,
+    to_pil,
+)
 from ganvas.sample import Model, latent, load, render, sheet, turn
 from ganvas.walks import walk
 
@@ -28,6 +38,8 @@ USUAL = 64
 """Pictures, unless it is said which or how many."""
 SHOWN = 64
 """Pictures in the overview, at most, unless it is asked for more."""
+MOST_FRAMES = 4096
+"""Of a clip."""
 LONGEST = 1_000_000
 """Pictures of the longest walk, all its frames and cells together; their noise is held in memory."""
 
@@ -43,6 +55,7 @@ class Wanted:
     """Of each the same seeds; none where classes take turns."""
     classes: tuple[str, ...]
     """The model's."""
+    ending: str = ".png"
 
     def __len__(self) -> int:
         return len(self.seeds) * max(1, len(self.labels))
@@ -57,7 +70,7 @@ class Wanted:
         """Yield what the manifest says of each picture."""
         names = file_names(self.classes)
         for seed, label in self:
-            name = f"seed{seed:06d}.png"
+            name = f"seed{seed:06d}{self.ending}"
             if label is None:
                 yield {"file": name, "seed": seed}
             else:
@@ -68,7 +81,8 @@ class Wanted:
 def generate(options: GenerateOptions) -> Path:
     """Draw pictures into a folder: `seed000007.png` and so on, `grid.png` and `manifest.json`.
 
-    With classes, `daisy-seed000007.png`; the grid has a row for each class asked for, with one seed down a column.
+    With classes, `daisy-seed000007.png`; the grid has a row for each class asked for, with one seed down a column. Of a
+    model of clips, these and the grid, which moves, are .gif or .mp4.
     Interrupted, it leaves whole pictures, and no manifest. Other files of the folder stay.
 
     Returns:
@@ -79,7 +93,7 @@ def generate(options: GenerateOptions) -> Path:
     """
     seeds = _seeds(options)
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
-    wanted = Wanted(seeds, _labels(options, model), model.classes)
+    wanted = Wanted(seeds, _labels(options, model), model.classes, _ending(options, model))
     columns, rows = _overview(options.grid, wanted)
     config: Any = model.generator.config
     grid_size(config.width, config.height, columns, rows)
@@ -90,17 +104,34 @@ def generate(options: GenerateOptions) -> Path:
     with tell_unwritable(folder), progress("pictures", len(wanted)) as advance:
         labels = (label for _, label in wanted if label is not None) if model.classes else None
         seeds_of_all = (seed for seed, _ in wanted)
-        batches = render(model, seeds=seeds_of_all, labels=labels, truncation=options.truncation, progress=advance)
-        images = itertools.chain.from_iterable(batches)
+        how: dict[str, Any] = {"truncation": options.truncation, "frames": options.frames, "progress": advance}
+        images = itertools.chain.from_iterable(render(model, seeds=seeds_of_all, labels=labels, **how))
         first = next(images)  # before anything is touched: a model that is broken shows it here
         with made_folder(folder):
             # An older manifest would be a lie as soon as the first picture is replaced.
             (folder / "manifest.json").unlink(missing_ok=True)
-            overview = _save(itertools.chain([first], images), wanted, folder, columns, rows)
-            save_png(pictures.grid(np.stack(overview), columns, rows), folder / "grid.png")
+            overview = np.stack(_save(itertools.chain([first], images), wanted, folder, columns, rows, model.rate))
+            if model.frames:
+                save_film(moving_grid(overview, columns, rows), folder / f"grid{wanted.ending}", model.rate)
+            else:
+                save_png(pictures.grid(overview, columns, rows), folder / "grid.png")
             _write_manifest(folder / "manifest.json", {**facts, "options": dataclasses.asdict(options)}, wanted)
-    say(f"{len(wanted)} pictures and their grid.png are in {folder}{_scaled(options.truncation)}")
+    what = "clips" if model.frames else "pictures"
+    say(f"{len(wanted)} {what} and their grid{wanted.ending} are in {folder}{_scaled(options.truncation)}")
     return folder
+
+
+def _ending(options: GenerateOptions, model: Model) -> str:
+    """Return how what is drawn is written."""
+    if not model.frames:
+        if options.frames is not None or options.format is not None:
+            raise UserError(f"{model.path} draws pictures; --frames and --format are for a model of clips")
+        return ".png"
+    if options.frames is not None and not 2 <= options.frames <= MOST_FRAMES:
+        raise UserError(f"--frames {options.frames} is not possible; a clip has 2 to {MOST_FRAMES}")
+    ending = f".{options.format or 'gif'}"
+    check_film(Path(f"clip{ending}"), max(1, round(model.rate)))
+    return ending
 
 
 def _seeds(options: GenerateOptions) -> Sequence[int]:
@@ -147,12 +178,18 @@ def _overview(grid: str | None, wanted: Wanted) -> tuple[int, int]:
     return min(columns, len(wanted.seeds)), rows
 
 
-def _save(images: Iterable[Pixels], wanted: Wanted, folder: Path, columns: int, rows: int) -> list[Pixels]:
-    """Save all pictures, and return those of the overview; a class has as many as fill its row, where it can."""
+def _save(images: Iterable[Pixels], wanted: Wanted, folder: Path, columns: int, rows: int, rate: float) -> list[Pixels]:
+    """Save all pictures, or clips of so many frames a second, and return those of the overview.
+
+    A class has as many there as fill its row, where it can.
+    """
     overview: list[Pixels] = []
     a_row = columns if len(wanted.labels) > 1 and columns <= len(wanted.seeds) else len(wanted.seeds)
     for index, (entry, image) in enumerate(zip(wanted.entries(), images, strict=True)):
-        save_png(to_pil(image), folder / entry["file"])
+        if image.ndim == 4:
+            save_film(image, folder / entry["file"], rate)
+        else:
+            save_png(to_pil(image), folder / entry["file"])
         if len(overview) < columns * rows and index % len(wanted.seeds) < a_row:
             overview.append(image)
     return overview
@@ -208,7 +245,8 @@ def interpolate(options: InterpolateOptions) -> Path:
     Where the model has classes, it also goes from class to class: those asked for, in turn, or else the seeds' own; a
     single seed goes through all, with its noise held. With a grid, several walks go side by side: walk k, from 0,
     passes through each seed + k * (largest seed - smallest seed + 1). A strip has a row for the way from each
-    picture to the next. Small pictures are enlarged.
+    picture to the next. Small pictures are enlarged. Clips go on moving, and either what they show changes on the way,
+    or how it moves.
 
     Returns:
         The file.
@@ -220,7 +258,7 @@ def interpolate(options: InterpolateOptions) -> Path:
     path = Path(options.out).expanduser()
     if options.frames < 1:
         raise UserError(f"--frames {options.frames}: there is at least 1 from one picture to the next")
-    pictures.check_film(path, options.fps)
+    check_film(path, options.fps)
     columns, rows = parse_pair(options.grid, "grid", "columns x rows")
     seeds = parse_seeds(options.seeds)
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
@@ -239,18 +277,22 @@ def interpolate(options: InterpolateOptions) -> Path:
         raise UserError(f"the walk would have {total:,} pictures, above {LONGEST:,}; ask for fewer --frames or seeds")
     walks = [_shifted(stops, k, len(model.classes)) for k in range(columns * rows)]
     z = _noise(walks, options.frames, config.z_dim)
+    if model.frames:
+        z = _half_held(z, walks, config.content, options.walk or "content")
+    elif options.walk:
+        raise UserError(f"{model.path} draws pictures, all of which is content; --walk is for a model of clips")
     labels = _mixtures(walks, options.frames, len(model.classes)) if model.classes else None
     with tell_unwritable(path), progress("pictures", len(z)) as advance, made_folder(path.parent):
         batches = render(model, z=z, labels=labels, truncation=options.truncation, progress=advance)
-        images = itertools.chain.from_iterable(batches)
+        images: Iterator[Pixels] = itertools.chain.from_iterable(batches)
+        if model.frames:  # the n-th frame of the walk is the n-th of its clip, over and over
+            images = (clip[place // len(walks) % len(clip)] for place, clip in enumerate(images))
         cells = iter(lambda: list(itertools.islice(images, columns * rows)), [])
         frames = (pictures.tile(np.stack(cell), columns, rows, scale) for cell in cells)
         if strip:
             save_png(pictures.grid(np.stack(list(frames)), options.frames, len(stops), 1), path)
-        elif path.suffix.lower() == ".gif":
-            pictures.save_gif(frames, path, options.fps)
         else:
-            pictures.save_mp4(frames, path, options.fps)
+            save_film(frames, path, options.fps)
     say(f"the round walk through {len(stops)} pictures is in {path}{_scaled(options.truncation)}")
     return path
 
@@ -285,6 +327,13 @@ def _noise(walks: list[list[tuple[int, int]]], frames: int, z_dim: int) -> torch
     """Return noise [frames * walks, z_dim], frame by frame."""
     knots = (np.stack([latent(seed, z_dim).double().numpy() for seed, _ in stops]) for stops in walks)
     return torch.from_numpy(np.stack([walk(k, frames) for k in knots], axis=1)).float().flatten(0, 1)
+
+
+def _half_held(z: torch.Tensor, walks: list[list[tuple[int, int]]], content: int, changes: str) -> torch.Tensor:
+    """Return noise of clips [frames * walks, z_dim], one half of which is that of each walk's first seed."""
+    first = torch.stack([latent(stops[0][0], z.shape[1]) for stops in walks]).repeat(len(z) // len(walks), 1)
+    given, held = (z, first) if changes == "content" else (first, z)
+    return torch.cat([given[:, :content], held[:, content:]], 1)
 
 
 def _mixtures(walks: list[list[tuple[int, int]]], frames: int, classes: int) -> Iterator[torch.Tensor]:

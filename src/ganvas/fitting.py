@@ -8,7 +8,7 @@ import safetensors.torch
 from torch import nn
 
 from ganvas import checkpoint
-from ganvas.config import CLASSES, SHAPE, SOURCE, Config, Facts, NetworkConfig, build
+from ganvas.config import CLASSES, FRAMES, SHAPE, SOURCE, Config, Facts, NetworkConfig, build
 from ganvas.console import say
 from ganvas.errors import UserError
 from ganvas.modelfile import find_model, load_networks
@@ -43,9 +43,11 @@ def complete(config: Config, facts: Facts) -> Config:
             choose = f"choose another --preset or {player}.network"
             raise UserError(f"{spec.network} sees no source, as the {player} of the task {facts.task} must; {choose}")
         settings = asdict(build(kind, spec.settings, f"{player}."))
-        for name in (*SHAPE, CLASSES):
+        for name in (*SHAPE, CLASSES, FRAMES):
             if settings.get(name, 0) != getattr(facts, name):
-                option = "--conditional" if name == CLASSES else "--size or --channels"
+                option = {CLASSES: "--conditional", FRAMES: "--task video and --frames"}.get(
+                    name, "--size or --channels"
+                )
                 raise UserError(f"{player}.{name} follows from the data; change it with {option}")
         specs[player] = NetworkConfig(spec.network, settings)
     translates(specs["generator"], facts, specs["generator"].network, "--preset")

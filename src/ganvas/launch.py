@@ -20,6 +20,7 @@ from ganvas.fitting import complete, initialised_from, start_from, takes_classes
 from ganvas.health import of_data
 from ganvas.losses import find_loss, find_penalty
 from ganvas.metrics.features import find_extractor
+from ganvas.metrics.motion import looking_at
 from ganvas.options import FEATURES, DataOptions, TrainOptions, takes
 from ganvas.presets import find_preset, preset_size
 from ganvas.quality import SHORTEST, Quality, affordable
@@ -143,7 +144,7 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
     seconds, estimate, report, judging = steps * config.batch / speeds[way], 0, 0, 0.0
     if options.features != "none" and seconds >= SHORTEST:
         with threads(cores):
-            extractor = find_extractor(options.features, device=device.type, precision="fp32")
+            extractor = looking_at(dataset, find_extractor(options.features, device=device.type, precision="fp32"))
             each = drawing + judging_time(extractor, dataset)
             tried = round(GAMMA_SHARE * steps)
             derived = options.preset == "auto" and "you set" not in config.why.get("objective.gamma", "you set")
@@ -181,12 +182,13 @@ def settle(options: TrainOptions, budget: Budget, dataset: Dataset, device: torc
     Raises:
         UserError: options that do not fit the data or each other.
     """
-    alike = mirror_p(dataset.images, dataset.rows["train"])
+    stills, rows = dataset.stills.images, dataset.rows["train"]
+    alike = mirror_p(stills, rows)
     shape = (dataset.width, dataset.height, dataset.channels)
     classes, reason = recipe.conditional(options.conditional, dataset.counts("train").tolist())
-    flat = flat_share(dataset.images, dataset.rows["train"])
-    source = dataset.source.channels if dataset.source else 0
-    facts = Facts(len(dataset.rows["train"]), *shape, budget, device.type, alike, classes, flat, options.task, source)
+    flat = flat_share(stills, rows)
+    source, frames = dataset.source.channels if dataset.source else 0, dataset.frames if dataset.images.ndim == 5 else 0
+    facts = Facts(len(rows), *shape, budget, device.type, alike, classes, flat, options.task, source, frames)
     find_task(options.task)  # to hear its complaints early
     config = settled(options, facts)
     specs = [config.generator, config.discriminator]
@@ -224,6 +226,8 @@ def about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
         "source": _place(options.data),
         "target": _place(options.target) if options.target else None,
         "channels": dataset.channels,
+        "rate": dataset.rate,
+        "stride": options.stride,
         "classes": list(dataset.classes),
         "images": {part: len(rows) for part, rows in dataset.rows.items()},
         "shown": dataset.held_out("val") if dataset.source else "train",
@@ -275,7 +279,7 @@ def begin_run(run: Run, state: State, dataset: Dataset, options: TrainOptions) -
     if options.init:
         start_from(Path(options.init).expanduser(), state, options.trust)
     run.write_reals(dataset, state.task.classes)
-    state.health.found += of_data(dataset.images, dataset.rows["train"])
+    state.health.found += of_data(dataset.stills.images, dataset.rows["train"])
     for finding in state.health.found:
         say(f"note: {finding.message}")
     run.snapshot(state, dataset)

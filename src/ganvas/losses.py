@@ -107,7 +107,7 @@ def gradient_penalty(discriminate: Discriminate, real: Tensor, fake: Tensor) -> 
     def judge(images: Tensor) -> Tensor:
         return discriminate(images).reshape(len(images), -1).mean(1)
 
-    where = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
+    where = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
     norm = (_gradient(judge, torch.lerp(real, fake.to(real.dtype), where)).square().sum(1) + 1e-12).sqrt()
     return (norm - 1).square()
 

@@ -34,7 +34,7 @@ class DataOptions:
     target: tyro.conf.Positional[str | None] = None
     """Where to translate: the pictures of the other kind, where they are not in DATA too."""
     task: str = "generate"
-    """generate others like them; or translate one kind into another: paired, unpaired or style."""
+    """generate others like them, video for clips; or translate one kind into another: paired, unpaired or style."""
     direction: Literal["AtoB", "BtoA"] = "AtoB"
     """Where to translate: which kind is to become the other."""
     size: str | None = None
@@ -51,6 +51,12 @@ class DataOptions:
     """Train on at most so many pictures of each class: 50; or of some classes: daisy=50,rose=30."""
     imbalance: float | None = None
     """Train on a long tail of classes: with 10 the last has a tenth of the first one's pictures."""
+    frames: int | None = None
+    """Of clips: how many frames of each, 8 by default; a longer one gives several."""
+    stride: int = 1
+    """Of clips: take every n-th frame."""
+    group: str | None = None
+    """Hold out together the files in whose names this pattern finds the same text, as '[0-9]+'."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,10 @@ class GenerateOptions(ModelOptions):
     """How many pictures of each class (or of each of --class), instead of --n."""
     grid: str | None = None
     """Columns x rows of the overview, e.g. 8x8; by default nearly square, or a row for each class asked for."""
+    frames: int | None = None
+    """Of clips: how many frames each has; by default as many as those that were learned from."""
+    format: Literal["gif", "mp4"] | None = None
+    """Of clips: the kind of file; gif by default (mp4 needs ganvas[video])."""
     truncation: float = 1.0
     """Below 1: more typical, less varied pictures."""
 
@@ -184,6 +194,8 @@ class InterpolateOptions(ModelOptions):
     """The pictures to pass through; a single one goes from class to class with the same noise."""
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """What to draw: daisy, or in turn: daisy,rose,tulip; by default, the seeds' own classes."""
+    walk: Literal["content", "motion"] | None = None
+    """Of clips: what changes on the way, while the other is held as the first seed has it; content by default."""
     frames: int = 15
     """Frames from one picture to the next."""
     fps: int = 15
@@ -201,6 +213,20 @@ class _RunAndInput:
     run: tyro.conf.Positional[str]
     input: tyro.conf.Positional[str]
     """A picture, a clip (.gif, animated .png or .webp, .mp4, .mov, .webm, ...), or a folder of them."""
+
+
+@dataclass(frozen=True)
+class ContinueOptions(ModelOptions, _RunAndInput):
+    """Write a clip with new frames after its own, as a model of clips goes on from there."""
+
+    out: str = "continued.gif"
+    """A .gif or .mp4 (needs ganvas[video])."""
+    frames: int = 16
+    """How many frames follow."""
+    class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    """What the clip shows; by default, the class of the model in which it is found best."""
+    seed: int = 0
+    """Other seeds go on in other ways."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +315,7 @@ def check_task(name: str) -> None:
     Raises:
         UserError: it is neither.
     """
-    known = ("generate", *TRANSLATIONS)
+    known = ("generate", "video", *TRANSLATIONS)
     if name not in known and ":" not in name:
         raise UserError(f"there is no task {name!r}{nearest(name, known)}")
 

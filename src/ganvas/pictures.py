@@ -27,17 +27,19 @@ COMFORT = 64
 """The longer side, in pixels, from which on a picture in a grid is shown as it is."""
 GAP = 6
 """Pixels between the pictures of a grid."""
+RATE = 10.0
+"""Frames a second of clips that do not tell."""
 LARGEST = 2**28
 """Pixels of the largest grid."""
 
 
 def to_uint8(images: "torch.Tensor") -> Pixels:
-    """Map images [N, C, H, W] in [-1, 1] to [N, H, W, C] in 0 to 255.
+    """Map images [..., C, H, W] in [-1, 1] to [..., H, W, C] in 0 to 255.
 
     The inverse of `x / 127.5 - 1`, rounded to the nearest and clamped; NaN must not come here.
     """
     levels = images.detach().float().add(1).mul(127.5).round().clamp(0, 255)
-    return levels.byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return levels.byte().movedim(-3, -1).contiguous().cpu().numpy()
 
 
 def straight(images: Pixels) -> Pixels:
@@ -118,6 +120,16 @@ def grid(images: Pixels, columns: int, rows: int | None = None, scale: int | Non
     return to_pil(tile(images, columns, rows, scale))
 
 
+def still(images: Pixels) -> Pixels:
+    """Return the middle frames [N, H, W, C] of clips [N, T, H, W, C], and pictures [N, H, W, C] as they are."""
+    return images[:, images.shape[1] // 2] if images.ndim == 5 else images
+
+
+def moving_grid(clips: Pixels, columns: int, rows: int | None = None, scale: int | None = None) -> Iterator[Pixels]:
+    """Yield the frames [H', W', C] of one clip that shows clips [N, T, H, W, C] side by side; see `tile`."""
+    return (tile(clips[:, t], columns, rows, scale) for t in range(clips.shape[1]))
+
+
 def save_png(image: Image.Image, path: Path) -> None:
     """Write a PNG that is there whole or not at all (see `atomic_file`; not waiting for the disk).
 
@@ -126,6 +138,17 @@ def save_png(image: Image.Image, path: Path) -> None:
     """
     with atomic_file(path, sync=False) as file:
         image.save(file, format="PNG")
+
+
+def save_moving_png(frames: Iterable[Pixels], path: Path, fps: float) -> None:
+    """Write frames [H, W, C] as a PNG that moves, for ever; where that is not known, its first frame is seen.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    first, *others = map(to_pil, frames)
+    with atomic_file(path, sync=False) as file:
+        first.save(file, format="PNG", save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
 
 
 def check_film(path: Path, fps: int) -> None:
@@ -147,7 +170,19 @@ def check_film(path: Path, fps: int) -> None:
             raise UserError("an .mp4 needs one more package: pip install 'ganvas[video]'") from error
 
 
-def save_gif(frames: Iterable[Pixels], path: Path, fps: int) -> None:
+def save_film(frames: Iterable[Pixels], path: Path, fps: float) -> None:
+    """Write frames [H, W, C] as the ending of the path says, .gif or .mp4; see `save_gif` and `save_mp4`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.suffix.lower() == ".gif":
+        save_gif(frames, path, fps)
+    else:
+        save_mp4(frames, path, Fraction(fps).limit_denominator(1000))
+
+
+def save_gif(frames: Iterable[Pixels], path: Path, fps: float) -> None:
     """Write frames [H, W, C] as a GIF that repeats for ever, each with the 256 colours that suit it best.
 
     A GIF knows hundredths of a second, so frames differ by one to keep the rate; and it knows no half
@@ -162,10 +197,10 @@ def save_gif(frames: Iterable[Pixels], path: Path, fps: int) -> None:
         first.save(file, format="GIF", save_all=True, append_images=images, loop=0, disposal=2, optimize=False)
 
 
-def _palettes(frames: Iterable[Pixels], fps: int) -> Iterator[Image.Image]:
+def _palettes(frames: Iterable[Pixels], fps: float) -> Iterator[Image.Image]:
     for index, frame in enumerate(frames):
         image = to_palette(frame)
-        image.info["duration"] = 10 * (100 * (index + 1) // fps - 100 * index // fps)
+        image.info["duration"] = 10 * int(100 * (index + 1) // fps - 100 * index // fps)
         yield image
 
 
@@ -181,7 +216,7 @@ def to_palette(frame: Pixels) -> Image.Image:
     return image
 
 
-def save_mp4(frames: Iterable[Pixels], path: Path, fps: int | Fraction) -> None:
+def save_mp4(frames: Iterable[Pixels], path: Path, fps: Fraction) -> None:
     """Write frames [H, W, C] as an H.264 film, transparency on white; needs PyAV, the extra `video`.
 
     Sides are made even, as the format needs them, by repeating the last row or column.
@@ -195,7 +230,7 @@ def save_mp4(frames: Iterable[Pixels], path: Path, fps: int | Fraction) -> None:
     first = next(frames)
     height, width = (side + side % 2 for side in first.shape[:2])
     with atomic_file(path, sync=False) as file, av.open(file, "w", format="mp4") as film:
-        stream = film.add_stream("libx264", rate=Fraction(fps), options={"crf": "16"})
+        stream = film.add_stream("libx264", rate=fps, options={"crf": "16"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in itertools.chain([first], frames):
             opaque = _on_white(frame)

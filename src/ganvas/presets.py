@@ -70,6 +70,17 @@ def cyclegan(facts: Facts) -> Config:
     return _translation(facts, "cyclegan", ("unpaired", "style"), {"cycle": 10.0, "identity": 5.0}, "Zhu et al. 2017")
 
 
+def mocogan(facts: Facts) -> Config:
+    """Clips from what stays and what moves (Tulyakov et al. 2018), by the default's networks and losses.
+
+    Raises:
+        UserError: another task than video.
+    """
+    if facts.task != "video":
+        raise UserError("the preset mocogan makes clips; say --task video")
+    return recipe.video(facts)
+
+
 def _translation(facts: Facts, name: str, tasks: tuple[str, ...], weights: dict[str, float], origin: str) -> Config:
     if facts.task not in tasks:
         raise UserError(f"the preset {name} translates; say --task {' or '.join(tasks)}")
@@ -181,8 +192,8 @@ _ARTICLES: tuple[Preset, ...] = (
     article_mnist,
     article_colour,
 )
-_USUAL: dict[str, Preset] = {"paired": pix2pix, "unpaired": cut, "style": fastcut}
-_PRESETS: dict[str, Preset] = by_name((auto, *_ARTICLES, pix2pix, cut, fastcut, cyclegan))
+_USUAL: dict[str, Preset] = {"paired": pix2pix, "unpaired": cut, "style": fastcut, "video": mocogan}
+_PRESETS: dict[str, Preset] = by_name((auto, *_ARTICLES, pix2pix, cut, fastcut, cyclegan, mocogan))
 
 
 def names() -> list[str]:

@@ -12,7 +12,9 @@ from ganvas.health import Estimate, Finding, checkerboard, spread
 from ganvas.metrics.evaluate import about, made, nearest, of_model, untrained
 from ganvas.metrics.features import Extractor, find_extractor
 from ganvas.metrics.judge import Judge, Measured, log_metrics, quiet, record
+from ganvas.metrics.motion import looking_at
 from ganvas.metrics.translations import likenesses
+from ganvas.pictures import still
 from ganvas.report import Neighbours, write_report
 from ganvas.report.measures import value_of
 from ganvas.report.page import lines_of
@@ -59,11 +61,12 @@ class Quality:
         self.extractor: Extractor | None = None
         self.judge: Judge | None = None
         if run.plan.estimate or run.plan.report:
-            self.extractor = find_extractor(run.plan.options["features"], device=run.plan.device, precision="fp32")
+            found = find_extractor(run.plan.options["features"], device=run.plan.device, precision="fp32")
+            self.extractor = looking_at(dataset, found)
         if run.plan.estimate and self.extractor:
             self.judge = Judge(dataset, self.extractor, split="val", n=run.plan.estimate, progress=quiet)
             self.spread = max(1e-12, spread(self.judge.train.features))
-            self.checkered = max(1.0, checkerboard(dataset.images[dataset.rows["train"][:SAMPLES]]))
+            self.checkered = max(1.0, checkerboard(dataset.stills.images[dataset.rows["train"][:SAMPLES]]))
 
     def look(self, state: State) -> list[Finding]:
         """Estimate how good the averaged generator is, keep it if it is the best so far, and say what is wrong."""
@@ -93,7 +96,7 @@ class Quality:
                 memorisation=found["memorisation"].value if "memorisation" in found else None,
                 n=found[LEAD].n,
                 kernel=_interval(found[LEAD]),
-                checkered=checkerboard(images[:SAMPLES]) / self.checkered,
+                checkered=checkerboard(still(images[:SAMPLES])) / self.checkered,
             )
         )
 

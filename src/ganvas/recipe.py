@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ganvas.config import (
+    FRAMES,
     KINDS,
     SOURCE,
     AugmentConfig,
@@ -47,6 +48,8 @@ ENOUGH_OF_EACH = 100
 """Training pictures a class, on average, from which it is told so: with 10 it costs variety, with 500 it does not."""
 WIDEST, COARSE, MOST_SCALES = 128, 8, 5
 """Of networks that translate: feature channels, at most; pixels of the coarsest scale's shorter side; and scales."""
+CLIP_SIDE = 16
+"""Clips are judged as small as this, in pixels, or not quite twice as large (LOG.md)."""
 SNAPSHOTS = 10
 """In a run, unless `--snap` says otherwise."""
 
@@ -90,6 +93,21 @@ def auto(facts: Facts) -> Config:
         batch=16,
         ema_kimg=4.4,
         why=why | reasons,
+    )
+
+
+def video(facts: Facts) -> Config:
+    """Return the recipe of clips: the default networks for their frames, and a second discriminator for the clips."""
+    base = auto(facts)
+    shrink = max(1, min(facts.width, facts.height) // CLIP_SIDE)
+    settings = {**base.generator.settings, FRAMES: facts.frames}
+    return base.replace(
+        generator=NetworkConfig("video:Generator", settings),
+        discriminator=NetworkConfig("video:Discriminator", {**settings, "shrink": shrink}),
+        weights={},
+        batch=8,
+        ema_kimg=1.0,
+        why=base.why | {"batch": "of clips", "discriminator.shrink": "motion is judged on smaller clips, for speed"},
     )
 
 

@@ -36,7 +36,7 @@ from ganvas.files import atomic_file, atomic_write, tell_unwritable
 from ganvas.modelfile import save_model
 from ganvas.models import describe_network
 from ganvas.options import DataOptions, TrainOptions
-from ganvas.pictures import grid, save_png
+from ganvas.pictures import RATE, Pixels, grid, moving_grid, save_moving_png, save_png
 from ganvas.presets import preset_size
 from ganvas.sample import class_rows, sheet
 from ganvas.state import State
@@ -140,11 +140,19 @@ class Run:
             known = [rows[labels == k] for k in dict.fromkeys(lines)]
             shown = [rows_at(some, seed, 0, count) if len(some) else np.full(count, -1) for some in known]
             each = np.concatenate(shown)
-            pictures = dataset.images[each] * (each >= 0)[:, None, None, None]  # black, where a class has none
+            there = (each >= 0).reshape(-1, *[1] * (dataset.images.ndim - 1))
+            pictures = dataset.images[each] * there  # black, where a class has none
         else:
             pictures = dataset.images[rows_at(rows, seed, 0, min(SAMPLES, len(rows)))]
         with tell_unwritable(self.folder):
-            save_png(grid(pictures, columns, down), self.folder / "reals.png")
+            self._save_grid(pictures, columns, down, "reals.png")
+
+    def _save_grid(self, images: Pixels, columns: int, rows: int, name: str) -> None:
+        """Write pictures [N, H, W, C] side by side, or clips [N, T, H, W, C] that move side by side."""
+        if images.ndim == 5:
+            save_moving_png(moving_grid(images, columns, rows), self.folder / name, self.plan.data["rate"] or RATE)
+        else:
+            save_png(grid(images, columns, rows), self.folder / name)
 
     def snapshot(self, state: State, dataset: Dataset) -> None:
         """Draw the pictures of fixed seeds or sources and write the portable model, both from the averaged weights."""
@@ -154,7 +162,7 @@ class Run:
         specs = {name: describe_network(network) for name, network in networks.items()}
         with tell_unwritable(self.folder):
             size = sheet(len(images), len(class_rows(state.task.classes)))
-            save_png(grid(images, *size), self.folder / f"fakes-{state.images:08d}.png")
+            self._save_grid(images, *size, f"fakes-{state.images:08d}.png")
             save_model(self.folder / "model.safetensors", networks, specs, **about)
 
     def forget_after(self, step: int) -> None:
@@ -232,7 +240,7 @@ def identity(options: TrainOptions, digest: str) -> dict[str, Any]:
 def data_options(run: Run, data: str, skip_bad: bool, target: str | None = None) -> DataOptions:
     """Return the options that open `data` as the run opened its own."""
     theirs = {"preset": "auto"} | run.plan.options
-    names = ("task", "direction", "channels", "fit", "limit_per_class", "imbalance")
+    names = ("task", "direction", "channels", "fit", "limit_per_class", "imbalance", "frames", "stride", "group")
     size = theirs.get("size") or preset_size(theirs["preset"])
     if data == run.plan.data.get("source"):
         target = target or run.plan.data.get("target")

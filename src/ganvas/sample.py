@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from torch.backends import cudnn, mkldnn
 
-from ganvas.config import CLASSES
+from ganvas.config import CLASSES, FRAMES
 from ganvas.errors import UserError, nearest
 from ganvas.files import sha256_of
 from ganvas.modelfile import find_model, load_networks
 from ganvas.options import Weights
-from ganvas.pictures import Pixels, near_square, straight, to_uint8
+from ganvas.pictures import RATE, Pixels, near_square, straight, to_uint8
 
 MOST_ROWS = 16
 """And columns, of a grid that shows a class in each row."""
@@ -103,6 +103,19 @@ class Model:
                 return tuple(place for place in told if isinstance(place, str) and Path(place).is_absolute())
         return ()
 
+    @property
+    def frames(self) -> int:
+        """How many frames its clips have, unless one asks for more or fewer; 0 where it makes pictures."""
+        return int(getattr(_config(self.network), FRAMES, 0))
+
+    @property
+    def rate(self) -> float:
+        """Frames a second of its clips, as of those that it was trained on."""
+        match self.about:
+            case {"data": {"rate": int() | float() as rate}} if rate > 0:
+                return float(rate)
+        return RATE
+
     def label(self, name: str) -> int:
         """Return the number of a class.
 
@@ -116,7 +129,15 @@ class Model:
             raise UserError(f"{self._name} knows no classes; train one with --conditional yes")
         raise UserError(f"the model knows no class {name!r}{nearest(name, known)}")
 
-    def generate(self, n: int = 1, *, seed: int = 0, truncation: float = 1.0, class_name: str | None = None) -> Pixels:
+    def generate(
+        self,
+        n: int = 1,
+        *,
+        seed: int = 0,
+        truncation: float = 1.0,
+        class_name: str | None = None,
+        frames: int | None = None,
+    ) -> Pixels:
         """Draw the pictures of the seeds `seed` to `seed + n - 1`.
 
         Args:
@@ -124,10 +145,11 @@ class Model:
             seed: the first seed, from 0.
             truncation: factor of the noise, from 0; below 1 more typical, less varied pictures.
             class_name: of what; by default, classes take turns.
+            frames: of clips, how many each has; by default as many as those that were learned from.
 
         Returns:
-            uint8 [n, H, W, C]; C is 1, 3, or 4 with straight alpha. The same seed is the same picture on one
-            machine, with one number of threads.
+            uint8 [n, H, W, C], or clips [n, T, H, W, C]; C is 1, 3, or 4 with straight alpha. The same seed is
+            the same picture on one machine, with one number of threads.
 
         Raises:
             UserError: n below 1, a seed or truncation that is not allowed, or no such class.
@@ -135,7 +157,7 @@ class Model:
         if n < 1:
             raise UserError(f"cannot draw {n} pictures; ask for at least 1")
         labels = None if class_name is None else [self.label(class_name)] * n
-        batches = render(self, seeds=range(seed, seed + n), labels=labels, truncation=truncation)
+        batches = render(self, seeds=range(seed, seed + n), labels=labels, truncation=truncation, frames=frames)
         return straight(np.concatenate(list(batches)))
 
 
@@ -192,6 +214,7 @@ def render(
     z: torch.Tensor | None = None,
     labels: Iterable[int | torch.Tensor] | None = None,
     truncation: float = 1.0,
+    frames: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Pixels]:
     """Draw pictures, a few at a time, so that a million need no more memory than ten.
@@ -208,10 +231,12 @@ def render(
         labels: the class of each, or of each the weights [classes] of a mixture; by default, classes take turns:
             that of a seed (or place) is its remainder by their number.
         truncation: factor of the noise, from 0. These networks have no styles to move towards an average of.
+        frames: of clips, how many each has; by default as many as those that were learned from.
         progress: called with the number of pictures after each batch.
 
     Returns:
-        An iterator over uint8 [n, H, W, C] in the order asked for; 4 channels are premultiplied.
+        An iterator over uint8 [n, H, W, C], or clips [n, T, H, W, C], in the order asked for; 4 channels are
+        premultiplied.
 
     Raises:
         UserError: a truncation or seed that is not allowed, or a generator that makes NaN or infinity.
@@ -228,7 +253,8 @@ def render(
     count = len(model.classes)
     if labels is not None and not count:
         raise ValueError("render takes labels for a model with classes only")
-    noise, z_dim = None if z is None else z.cpu().float(), _config(generator).z_dim
+    noise = None if z is None else z.cpu().float()
+    z_dim = _config(generator).z_dim if frames is None else _config(generator).noise(frames)
 
     def row(place: int, label: int | torch.Tensor | None) -> tuple[int, tuple[torch.Tensor, ...]]:
         return place, (latent(place, z_dim) if noise is None else noise[place], *_told(label, count))

@@ -220,8 +220,8 @@ def real_batch(dataset: Dataset, state: State, part: str = "train") -> Batch:
     if config.mirror:
         flip = torch.rand(len(rows), generator=seeded(config.seed, state.step, "mirror")) < 0.5
         for images in batch.values():
-            images[flip] = images[flip].flip(3)
-    batch = {name: x.to(state.device, memory_format=torch.channels_last) for name, x in batch.items()}
+            images[flip] = images[flip].flip(-1)
+    batch = {name: x.to(state.device) for name, x in batch.items()}
     return batch if labels is None else batch | {"label": torch.from_numpy(labels[rows]).to(state.device)}
 
 

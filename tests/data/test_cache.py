@@ -91,9 +91,9 @@ def test_workers_change_nothing(folder: Path) -> None:
 def test_a_killed_maker_leaves_nothing_that_counts(folder: Path, cache_root: Path) -> None:
     script = f"""
 import time
-from ganvas.data import build
-slow = build.decode
-build.decode = lambda *a: (time.sleep(0.1), slow(*a))[1]
+from ganvas.data import build, rows
+slow = rows.decode
+rows.decode = lambda *a: (time.sleep(0.1), slow(*a))[1]
 build._BLOCK = 1
 from ganvas import open_dataset
 open_dataset({str(folder)!r}, channels="3", workers=1)

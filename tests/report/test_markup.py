@@ -36,9 +36,9 @@ def test_long_curves_are_thinned_to_means():
 
 
 def test_large_pictures_are_webp_and_small_ones_exact():
-    assert "data:image/png" in picture(Image.new("RGB", (64, 64)), "black")
+    assert "data:image/png" in picture([Image.new("RGB", (64, 64))], "black")
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3)).astype(np.uint8)
-    assert "data:image/webp" in picture(Image.fromarray(noise), "noise")
+    assert "data:image/webp" in picture([Image.fromarray(noise)], "noise")
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,17 @@
 """From a listing to the arrays in the cache: measure, decide size and channels, decode, split."""
 
 import json
+import math
 import os
 import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from statistics import median_low
-from typing import Any, TypeVar
+from statistics import median, median_low
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,11 @@ from PIL import Image, UnidentifiedImageError
 
 from ganvas.config import parse_pair
 from ganvas.console import progress
-from ganvas.data.decode import NO_HALVES, Decoded, area_lost, decode, size_of, to_channels
+from ganvas.data.decode import NO_HALVES, area_lost, size_of, to_channels
 from ganvas.data.labels import TRAIN, cut
-from ganvas.data.sources import Listing
+from ganvas.data.listing import Listing
+from ganvas.data.moving import UNEVEN
+from ganvas.data.rows import NoRoomError, Rows, Shape, array_rows, clip_rows, picture_rows, write_rows
 from ganvas.errors import UserError, nearest
 from ganvas.options import DataOptions
 
@@ -29,7 +32,9 @@ SMALLEST, LARGEST = 8, 4096  # px
 CEILING = 64  # px, of a derived size
 ALPHA_SHARE = 0.05  # of the pictures, from which on transparency is kept
 BAD_SHARE = 0.01  # of the files may be unreadable
+FRAMES = 8  # of a clip, by default
 _BLOCK = 32 << 20  # bytes decoded at once
+_CLIPS = 64  # files at once, as each may wait in an open one
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,15 @@ class Recipe:
     """Width, height."""
     channels: int | None
     fit: str
+    frames: int | None = None
+    """Of each clip; None for pictures."""
+    stride: int = 1
+    """Of clips, every how many frames one is taken."""
+
+    @property
+    def what(self) -> str:
+        """Either clips or pictures."""
+        return "pictures" if self.frames is None else "clips"
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,7 @@ class Summary:
     """What was found."""
 
     files: int
-    """Pictures found, unreadable ones included."""
+    """Pictures or clips found, unreadable ones included."""
     sizes: dict[str, int]
     """The most common original sizes as `64x48`, with counts."""
     shorter: tuple[int, int, int]
@@ -56,11 +70,11 @@ class Summary:
     bad: dict[str, str]
     """The first unreadable files, and why."""
     skipped: dict[str, int]
-    """Files that are not pictures, counted by ending."""
+    """Files that are not pictures (or clips), counted by ending."""
     notes: tuple[str, ...]
 
 
-def judge(count: int, bad: dict[str, str], total: int, skip: bool) -> None:
+def judge(count: int, bad: dict[str, str], total: int, skip: bool, what: str = "pictures") -> None:
     """Stop where no file can be read, or, unless they are to be skipped, over 1 % cannot, or one has no halves.
 
     Raises:
@@ -77,10 +91,8 @@ def judge(count: int, bad: dict[str, str], total: int, skip: bool) -> None:
         return
     first = ", ".join(f"{name!r} ({reason})" for name, reason in sorted(bad.items())[:3])
     if count == total:
-        raise UserError(f"none of the {total} pictures can be read: {first}")
-    raise UserError(
-        f"{count} of {total} pictures cannot be read: {first}; mend or remove them, or go on with --skip-bad"
-    )
+        raise UserError(f"none of the {total} {what} can be read: {first}")
+    raise UserError(f"{count} of {total} {what} cannot be read: {first}; mend or remove them, or go on with --skip-bad")
 
 
 def recipe(options: DataOptions) -> Recipe:
@@ -99,11 +111,25 @@ def recipe(options: DataOptions) -> Recipe:
         raise UserError(f"--channels {options.channels} is not possible; known: 1, 3, 4, auto")
     if options.workers < 0:
         raise UserError(f"--workers {options.workers} is not possible; 0 takes one a core")
-    return Recipe(size, channels[str(options.channels)], options.fit)
+    return Recipe(size, channels[str(options.channels)], options.fit, *_frames(options))
+
+
+def _frames(options: DataOptions) -> tuple[int | None, int]:
+    """Return the frames of a clip, None for pictures, and every how many frames one is taken."""
+    if options.task != "video":
+        if options.frames is not None or options.stride != 1:
+            raise UserError("--frames and --stride are about clips; add --task video")
+        return None, 1
+    frames = FRAMES if options.frames is None else options.frames
+    if frames < 2:
+        raise UserError(f"--frames {frames} is not possible; a clip has 2 or more")
+    if options.stride < 1:
+        raise UserError(f"--stride {options.stride} is not possible; 1 takes every frame, 2 every other")
+    return frames, options.stride
 
 
 def build(listing: Listing, recipe: Recipe, skip_bad: bool, workers: int, folder: Path) -> None:
-    """Write the prepared pictures, labels, parts, names and facts of a listing into a folder.
+    """Write the prepared pictures or clips, labels, parts, names and facts of a listing into a folder.
 
     Raises:
         UserError: too much is unreadable, a picture is a decompression bomb, or the disk is too small.
@@ -115,25 +141,28 @@ def build(listing: Listing, recipe: Recipe, skip_bad: bool, workers: int, folder
         ThreadPoolExecutor(workers or _cores()) as pool,
         warnings.catch_warnings(action="ignore"),  # Pillow's, of oddities in files that it can read
     ):
-        sizes = _measure(listing, bad, pool)
-        judge(len(bad), bad, len(listing.names), skip_bad)
-        (width, height), why = _size(recipe.size, Counter(sizes.values()))
+        sizes = _measure(listing, recipe.what, bad, pool)
+        judge(len(bad), bad, len(listing.names), skip_bad, recipe.what)
+        (width, height), why = _size(recipe.size, Counter(sizes.values()), recipe.what)
         known = None if listing.array is None else 1 if listing.array.ndim == 3 else 3
         native = recipe.channels or known
-        _check_room(folder, len(sizes) * width * height * (native or 7))
+        shape = Shape(width, height, recipe.fit, native or 4, recipe.frames, recipe.stride)
+        _check_room(folder, len(sizes) * math.prod(shape.row) // shape.channels * (native or 7))
         seen = _Seen()
-        blocks = _decoded(listing, list(sizes), (width, height, recipe.fit), native or 4, bad, seen, pool)
-        _write_rows(folder / "images.npy", (height, width, native or 4), blocks)
-        judge(len(bad), bad, len(listing.names), skip_bad)
-    channels, why_channels = _channels(recipe.channels, known, seen)
-    if channels != (native or 4):
+        blocks = _decoded(listing, list(sizes), shape, bad, seen, pool, folder)
+        write_rows(folder / "images.npy", shape.row, blocks)
+        judge(len(bad), bad, len(listing.names), skip_bad, recipe.what)
+    channels, why_channels = _channels(recipe.channels, known, seen, recipe.what)
+    if channels != shape.channels:
         _reduce(folder, channels)
     whys = {"size": why, "channels": why_channels}
+    if recipe.frames is not None:
+        whys["frames"] = "every frame" if recipe.stride == 1 else f"one frame of {recipe.stride}"
     if recipe.fit == "crop":
         lost = float(np.mean([area_lost(*sizes[row], (width, height)) for row in seen.rows]))
         if lost >= 0.005:
-            whys["fit"] = f"crop: {lost:.0%} of the pictures' area lies outside; --fit pad keeps all"
-    _write_facts(folder, listing, seen.rows, bad, whys, (width, height, channels), sizes)
+            whys["fit"] = f"crop: {lost:.0%} of the {recipe.what}' area lies outside; --fit pad keeps all"
+    _write_facts(folder, listing, seen, bad, whys, replace(shape, channels=channels), sizes)
 
 
 @dataclass
@@ -144,10 +173,12 @@ class _Seen:
     """Indices into the listing."""
     colour: int = 0
     alpha: int = 0
+    rates: list[float] = field(default_factory=list)
+    """Of the clips that tell theirs, frames a second."""
 
 
-def _measure(listing: Listing, bad: dict[str, str], pool: ThreadPoolExecutor) -> dict[int, tuple[int, int]]:
-    """Return (width, height) from the header of each picture that has one."""
+def _measure(listing: Listing, what: str, bad: dict[str, str], pool: ThreadPoolExecutor) -> dict[int, tuple[int, int]]:
+    """Return (width, height) from the header of each picture that has one, or of each clip's first frame."""
     if listing.array is not None:
         count, height, width = listing.array.shape[:3]
         return dict.fromkeys(range(count), (width, height))
@@ -155,45 +186,42 @@ def _measure(listing: Listing, bad: dict[str, str], pool: ThreadPoolExecutor) ->
     def size(row: int) -> tuple[int, int]:
         return size_of(listing.read(row))
 
-    blocks = in_threads(listing, range(len(listing.names)), size, "measuring pictures", 1024, bad, pool)
+    blocks = in_threads(listing, range(len(listing.names)), size, f"measuring {what}", 1024, bad, pool)
     return {row: result for block in blocks for row, result in block}
 
 
 def _decoded(
     listing: Listing,
     rows: list[int],
-    shape: tuple[int, int, str],
-    channels: int,
+    shape: Shape,
     bad: dict[str, str],
     seen: _Seen,
     pool: ThreadPoolExecutor,
+    folder: Path,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield blocks [n, H, W, channels] of the readable pictures in order, noting what was seen."""
+    """Yield blocks [n, ...] of the readable pictures or clips in order, noting what was seen."""
 
-    def one(row: int) -> Decoded:
-        picture = decode(listing.read(row), *shape)
-        return picture._replace(pixels=to_channels(picture.pixels, channels))
+    def one(row: int) -> Rows:
+        if listing.clip is None:
+            return picture_rows(listing.read(row), shape)
+        return clip_rows(listing.clip(row), shape, folder)
 
-    block = max(1, min(1024, _BLOCK // (shape[0] * shape[1] * 4)))
-    if listing.array is not None and listing.array.shape[1:3] == (shape[1], shape[0]):
+    block = max(1, min(1024, _BLOCK // (shape.width * shape.height * 4)))
+    if listing.array is not None and listing.array.shape[1:3] == (shape.height, shape.width):
         seen.rows += rows
-        yield from _copied(listing.array, channels, block)
+        yield from array_rows(listing.array, shape.channels, block)
         return
-    for results in in_threads(listing, rows, one, "preparing pictures", block, bad, pool):
-        seen.rows += [row for row, _ in results]
-        seen.colour += sum(picture.colour for _, picture in results)
-        seen.alpha += sum(picture.alpha for _, picture in results)
-        if results:
-            yield np.stack([picture.pixels for _, picture in results])
-
-
-def _copied(array: NDArray[np.uint8], channels: int, block: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield blocks [n, H, W, channels] of [N, H, W] or [N, H, W, 3] as it is."""
-    for start in range(0, len(array), block):
-        part = array[start : start + block]
-        pixels = np.full((*part.shape[:3], 4), 255, np.uint8)
-        pixels[..., :3] = part if part.ndim == 4 else part[..., None]
-        yield to_channels(pixels, channels)
+    label = "preparing pictures"
+    if listing.clip is not None:
+        label, block = "preparing clips", min(block, _CLIPS)
+    for results in in_threads(listing, rows, one, label, block, bad, pool):
+        for row, made in results:
+            seen.rows += [row] * made.count
+            seen.colour += made.colour
+            seen.alpha += made.alpha
+            if made.rate:
+                seen.rates.append(made.rate)
+            yield from made.blocks
 
 
 def in_threads(
@@ -211,6 +239,7 @@ def in_threads(
 
     Raises:
         UserError: a decompression bomb.
+        NoRoomError: the disk is full.
     """
 
     def guarded(row: int) -> T | None:
@@ -220,6 +249,8 @@ def in_threads(
             raise UserError(
                 f"{listing.names[row]!r} has so many pixels that it looks like an attack ({error}); remove it"
             ) from error
+        except NoRoomError:
+            raise
         except Exception as error:  # parsers of broken files raise anything
             bad[listing.names[row]] = reason_of(error)
             return None
@@ -242,27 +273,27 @@ def reason_of(error: Exception) -> str:
     """Return in words why a picture cannot be read."""
     if isinstance(error, UnidentifiedImageError):
         return "not a picture"
-    text = str(error.strerror if isinstance(error, OSError) and error.strerror else error)
+    text = str(getattr(error, "strerror", None) or error)  # PyAV's have one, too
     return (text or type(error).__name__).splitlines()[0][:120]
 
 
-def _size(wanted: tuple[int, int] | None, sizes: Counter[tuple[int, int]]) -> tuple[tuple[int, int], str]:
+def _size(wanted: tuple[int, int] | None, sizes: Counter[tuple[int, int]], what: str) -> tuple[tuple[int, int], str]:
     if wanted:
         return wanted, "you set it"
     if len(sizes) == 1:
         only = next(iter(sizes))
         if min(only) >= SMALLEST and max(only) <= CEILING:
-            return only, "the size of every picture"
+            return only, f"the size of every {what.removesuffix('s')}"
     middle = median_low(min(size) for size in sizes.elements())
     if middle < SMALLEST:
-        raise UserError(f"the pictures are too small (the median shorter side is {middle} px); set one with --size")
+        raise UserError(f"the {what} are too small (the median shorter side is {middle} px); set one with --size")
     side = next(side for side in (64, 32, 16, 8) if side <= middle)
     why = f"the shorter sides' median is {middle} px"
     why += "; ask for more with --size" if middle > CEILING else f", and {side} is the power of two below it"
     return (side, side), why if middle != side else f"the shorter sides' median is {middle} px"
 
 
-def _channels(wanted: int | None, known: int | None, seen: _Seen) -> tuple[int, str]:
+def _channels(wanted: int | None, known: int | None, seen: _Seen, what: str) -> tuple[int, str]:
     if wanted:
         return wanted, "you set it"
     if known:
@@ -270,10 +301,10 @@ def _channels(wanted: int | None, known: int | None, seen: _Seen) -> tuple[int, 
     n = len(seen.rows)
     few = f"; {seen.alpha} with transparency are laid on white" if seen.alpha else ""
     if seen.alpha >= ALPHA_SHARE * n:
-        return 4, f"{seen.alpha} of {n} pictures have transparency"
+        return 4, f"{seen.alpha} of {n} {what} have transparency"
     if seen.colour:
-        return 3, f"{seen.colour} of {n} pictures have colour{few}"
-    return 1, f"no picture has colour{few}"
+        return 3, f"{seen.colour} of {n} {what} have colour{few}"
+    return 1, f"no {what.removesuffix('s')} has colour{few}"
 
 
 def _reduce(folder: Path, channels: int) -> None:
@@ -283,43 +314,26 @@ def _reduce(folder: Path, channels: int) -> None:
     pixels: NDArray[np.uint8] = np.load(full, mmap_mode="r")
     step = max(1, _BLOCK // pixels[0].nbytes)
     blocks = (to_channels(pixels[i : i + step], channels) for i in range(0, len(pixels), step))
-    _write_rows(folder / "images.npy", (*pixels.shape[1:3], channels), blocks)
+    write_rows(folder / "images.npy", (*pixels.shape[1:-1], channels), blocks)
     del blocks, pixels  # Windows removes no mapped file
     full.unlink()
-
-
-def _write_rows(path: Path, shape: tuple[int, ...], blocks: Iterable[NDArray[np.uint8]]) -> None:
-    """Write an .npy of rows of that shape; by write(), as a full disk kills who writes through a mapping."""
-    count = 0
-    with path.open("wb") as file:
-        _write_header(file, (0, *shape))
-        for block in blocks:
-            file.write(np.ascontiguousarray(block).data)
-            count += len(block)
-        file.seek(0)
-        _write_header(file, (count, *shape))
-
-
-def _write_header(file: Any, shape: tuple[int, ...]) -> None:
-    # numpy leaves room in it for the first dimension to grow.
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _write_facts(
     folder: Path,
     listing: Listing,
-    rows: list[int],
+    seen: _Seen,
     bad: dict[str, str],
     why: dict[str, str],
-    shape: tuple[int, int, int],
+    shape: Shape,
     sizes: dict[int, tuple[int, int]],
 ) -> None:
+    rows, what = seen.rows, "pictures" if shape.frames is None else "clips"
     names = [listing.names[row] for row in rows]
     keys = names if listing.keys is None else [listing.keys[row] for row in rows]
-    parts, notes = cut(keys, listing.parts[rows])
+    parts, notes = cut(keys, listing.parts[rows], what)
     if not (parts == TRAIN).any():
-        raise UserError("no readable picture is left to train on")
+        raise UserError(f"no readable {what.removesuffix('s')} is left to train on")
     np.save(folder / "parts.npy", parts)
     if listing.labels is not None:
         np.save(folder / "labels.npy", listing.labels[rows])
@@ -334,10 +348,24 @@ def _write_facts(
         unreadable=len(bad),
         bad=dict(sorted(bad.items())[:100]),
         skipped=listing.skipped,
-        notes=(*listing.notes, *notes),
+        notes=(*listing.notes, *notes, *_uneven(seen.rates)),
     )
-    facts = {"shape": shape, "classes": listing.classes, "why": why, "summary": asdict(summary)}
+    facts: dict[str, object] = {
+        "shape": (shape.width, shape.height, shape.channels),
+        "classes": listing.classes,
+        "why": why,
+        "summary": asdict(summary),
+    }
+    if shape.frames is not None:
+        facts |= {"frames": shape.frames, "stride": shape.stride, "rate": median(seen.rates or [0.0])}
     (folder / "meta.json").write_text(json.dumps(facts, indent=1))
+
+
+def _uneven(rates: list[float]) -> list[str]:
+    """Return a note where clips differ in speed."""
+    if not rates or max(rates) <= min(rates) * (1 + UNEVEN):
+        return []
+    return [f"the clips differ in speed: they have from {min(rates):.3g} to {max(rates):.3g} frames a second"]
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -12,7 +12,7 @@ from ganvas.data import build
 from ganvas.data.cache import content_of
 from ganvas.data.decode import Crop, upright
 from ganvas.data.labels import fraction
-from ganvas.data.sources import Listing, Source, hash_of
+from ganvas.data.listing import Listing, Source, hash_of
 
 CROPS = 2000  # in all, or a few more
 Box = tuple[int, int, int, int]  # left, top, right, bottom; px

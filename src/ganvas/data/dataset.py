@@ -1,7 +1,7 @@
-"""Equal pictures in the cache."""
+"""Equal pictures, or clips, in the cache."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Pictures of one size, on disk."""
+    """Pictures, or clips, of one size, on disk."""
 
     name: str
     """Short, fit for a folder's name."""
@@ -27,7 +27,7 @@ class Dataset:
     folder: Path
     """Where the prepared pictures are."""
     images: NDArray[np.uint8]
-    """[N, H, W, C], a memory map; with 4 channels RGB is premultiplied by alpha."""
+    """[N, H, W, C], or [N, T, H, W, C] of clips; a memory map; with 4 channels RGB is premultiplied by alpha."""
     labels: NDArray[np.int64] | None
     """[N] indices into classes."""
     classes: tuple[str, ...]
@@ -38,13 +38,15 @@ class Dataset:
     channels: int
     summary: Summary
     why: dict[str, str]
-    """The reasons for size, channels and fit; under `classes` what limits leave."""
+    """The reasons for size, channels, fit and of clips frames; under `classes` what limits leave."""
     source: "Dataset | None" = None
     """What is translated into these pictures, of the same size; None where nothing is."""
     paired: bool = False
     """Whether `source.rows[part][i]` and `rows[part][i]` are partners; else the two are independent."""
     notes: tuple[str, ...] = ()
     """What of two kinds was left out or looks odd, counted, the first ones named."""
+    rate: float = 0.0
+    """Of clips, how many of their frames are shown a second (the median); 0 where that is not known."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -54,9 +56,19 @@ class Dataset:
         """What is translated, where there is something, and these pictures."""
         return (self,) if self.source is None else (self.source, self)
 
+    @property
+    def frames(self) -> int:
+        """The frames of each clip; 1 for pictures."""
+        return self.images.shape[1] if self.images.ndim == 5 else 1
+
+    @property
+    def stills(self) -> "Dataset":
+        """The middle frames of clips, as pictures; pictures as they are."""
+        return replace(self, images=self.images[:, self.frames // 2], rate=0.0) if self.frames > 1 else self
+
     @cached_property
     def names(self) -> list[str]:
-        """The pictures' relative paths, or numbers."""
+        """The pictures' relative paths, or numbers; of a clip's files without what numbers them."""
         names: list[str] = json.loads((self.folder / "names.json").read_bytes())
         return names
 
@@ -78,7 +90,7 @@ class Dataset:
         return sources, targets
 
     def batch(self, rows: NDArray[np.int64]) -> "torch.Tensor":
-        """Return pictures as float32 [n, C, H, W] in [-1, 1], channels_last."""
+        """Return pictures as float32 [n, C, H, W] in [-1, 1], channels_last; or clips [n, T, C, H, W]."""
         from ganvas.data.pixels import to_float
 
         return to_float(self.images[rows])

@@ -12,8 +12,9 @@ from ganvas.console import progress, say
 from ganvas.data import build
 from ganvas.data.dataset import Dataset
 from ganvas.data.decode import to_channels
+from ganvas.data.listing import Source
 from ganvas.data.prepared import find_source, load_source
-from ganvas.data.sources import Source, hidden
+from ganvas.data.sources import hidden
 from ganvas.errors import UserError
 from ganvas.files import find_path, made_folder, printable, tell_unwritable
 from ganvas.options import DataOptions, EdgesOptions, takes

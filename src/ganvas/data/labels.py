@@ -12,7 +12,7 @@ from ganvas.errors import UserError
 
 PARTS = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
-FEWEST = 20  # with fewer pictures, nothing is held out
+FEWEST = 20  # with fewer pictures, nothing is held out; of fewer groups, one for each part
 FOLDERS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
 _MOST = 65536  # classes
 
@@ -33,13 +33,16 @@ class Tree:
     notes: list[str] = field(default_factory=list)
 
 
-def arrange(paths: Sequence[str], tables: Collection[str], read: Callable[[str], bytes]) -> Tree:
+def arrange(
+    paths: Sequence[str], tables: Collection[str], read: Callable[[str], bytes], what: str = "pictures"
+) -> Tree:
     """Find the base, the parts and the labels of pictures by their relative paths with `/`.
 
     Args:
-        paths: of the pictures.
+        paths: of the pictures, or of what else they are called.
         tables: of the files named dataset.json.
         read: gives a table's bytes.
+        what: they are called.
 
     Raises:
         UserError: a table that does not fit the pictures.
@@ -61,16 +64,17 @@ def arrange(paths: Sequence[str], tables: Collection[str], read: Callable[[str],
     notes: list[str] = []
     table = base + "dataset.json"
     if table in tables:
-        labels, classes = _from_table(read(table), kept)
+        labels, classes = _from_table(read(table), kept, what)
     else:
-        labels, classes = _from_folders([n.split("/", 1)[1] if split else n for n in kept], notes)
+        labels, classes = _from_folders([n.split("/", 1)[1] if split else n for n in kept], notes, what)
     return Tree(base, tuple(kept), parts, labels, classes, len(names) - len(kept), notes)
 
 
-def cut(names: Sequence[str], parts: NDArray[np.int8]) -> tuple[NDArray[np.int8], list[str]]:
-    """Cut the missing parts from train by the names' hash: 10 % test, 5 % val, each at least one picture.
+def cut(names: Sequence[str], parts: NDArray[np.int8], what: str = "pictures") -> tuple[NDArray[np.int8], list[str]]:
+    """Cut the missing parts from train by the names' hash: 10 % test, 5 % val, each at least one name.
 
-    A picture's part depends on its name only, so more pictures move none from one part to another.
+    A picture's part depends on its name only, so more pictures move none from one part to another, and those of equal
+    names are in equal parts. With fewer than 20 names, the first one by its hash is for test and the next one for val.
 
     Returns:
         The parts [N] and what to tell the user.
@@ -79,17 +83,19 @@ def cut(names: Sequence[str], parts: NDArray[np.int8]) -> tuple[NDArray[np.int8]
     candidates = np.flatnonzero(parts == TRAIN)
     if not missing:
         return parts, []
-    if len(candidates) < FEWEST:
-        held = " and ".join(PARTS[part] for part in reversed(missing))
-        note = f"with fewer than {FEWEST} pictures all are trained on: nothing is held out for {held}"
-        return parts, [note]
-    parts = parts.copy()
     order = np.array([fraction(names[int(row)]) for row in candidates])
+    different = len(np.unique(order))
+    if len(candidates) < FEWEST or different <= len(missing):
+        held = " and ".join(PARTS[part] for part in reversed(missing))
+        few = f"{FEWEST} {what}" if len(candidates) < FEWEST else f"{len(missing) + 1} different names or groups"
+        return parts, [f"with fewer than {few} all are trained on: nothing is held out for {held}"]
+    parts = parts.copy()
     for part, low, high in ((TEST, 0.0, 0.1), (VAL, 0.1, 0.15)):
         if part in missing:
-            chosen = (order >= low) & (order < high)
-            if not chosen.any():
-                chosen[np.argmin(np.where(parts[candidates] == TRAIN, order, 2))] = True
+            free = np.where(parts[candidates] == TRAIN, order, 2)
+            chosen = (free >= low) & (free < high)
+            if not chosen.any() or different < FEWEST:
+                chosen = free == free.min()
             parts[candidates[chosen]] = part
     return parts, []
 
@@ -112,13 +118,15 @@ def _base(paths: Sequence[str], tables: Collection[str]) -> str:
     return base
 
 
-def _from_folders(names: Sequence[str], notes: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def _from_folders(
+    names: Sequence[str], notes: list[str], what: str
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     heads = [name.split("/", 1)[0] if "/" in name else "" for name in names]
     classes = sorted(set(heads) - {""})
     if len(classes) < 2:
         return None, ()
     if outside := heads.count(""):
-        notes.append(f"no classes, as {outside} pictures lie outside the {len(classes)} folders of classes")
+        notes.append(f"no classes, as {outside} {what} lie outside the {len(classes)} folders of classes")
         return None, ()
     if len(classes) > _MOST:
         notes.append(f"no classes, as {len(classes)} folders are more than {_MOST} classes")
@@ -127,7 +135,7 @@ def _from_folders(names: Sequence[str], notes: list[str]) -> tuple[NDArray[np.in
     return np.array([index[head] for head in heads], np.int64), tuple(classes)
 
 
-def _from_table(raw: bytes, names: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def _from_table(raw: bytes, names: Sequence[str], what: str) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     try:
         table = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -154,6 +162,6 @@ def _from_table(raw: bytes, names: Sequence[str]) -> tuple[NDArray[np.int64] | N
                 )
     bare = [name for name in names if name not in labels]
     if bare:
-        raise UserError(f"dataset.json has no label for {len(bare)} of the pictures, the first {bare[0]!r}")
+        raise UserError(f"dataset.json has no label for {len(bare)} of the {what}, the first {bare[0]!r}")
     numbers, array = np.unique([labels[name] for name in names], return_inverse=True)  # no gaps
     return array.astype(np.int64), tuple(map(str, numbers.tolist()))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ganvas.data.dataset import Dataset
 from ganvas.data.labels import fraction
-from ganvas.data.sources import hash_of
+from ganvas.data.listing import hash_of
 from ganvas.errors import UserError, nearest
 from ganvas.options import DataOptions
 

@@ -19,7 +19,8 @@ import numpy as np
 from ganvas.console import progress, say
 from ganvas.data import cache, idx
 from ganvas.data.labels import TEST, TRAIN
-from ganvas.data.sources import Labelled, Source, arrays
+from ganvas.data.listing import Source
+from ganvas.data.sources import Labelled, arrays
 from ganvas.errors import UserError
 from ganvas.files import tell_unreadable
 

@@ -16,8 +16,8 @@ from ganvas.data.crops import crops
 from ganvas.data.dataset import Dataset
 from ganvas.data.decode import Half, Raw, area_lost
 from ganvas.data.labels import FOLDERS, PARTS, TRAIN, arrange
+from ganvas.data.listing import Listing, Source, hash_of
 from ganvas.data.prepared import find_source, load_source
-from ganvas.data.sources import Listing, Source, hash_of
 from ganvas.errors import UserError
 from ganvas.options import DataOptions
 

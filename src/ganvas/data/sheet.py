@@ -58,13 +58,24 @@ def contact_sheet(dataset: Dataset, count: int = 64) -> Image.Image:
     """Return up to `count` training pictures, spread over all classes, side by side at a readable scale.
 
     Of two kinds, partners are side by side, or else sources on the left and targets on the right. Enlarged by whole
-    pixels; transparent where the pictures are, on white otherwise.
+    pixels; transparent where the pictures are, on white otherwise. Clips are strips of their frames.
     """
+    if dataset.frames > 1:
+        return _strips(dataset, count)
     if dataset.source is not None:
         return _two_kinds(dataset.source, dataset, count)
     rows = _spread(dataset, count)
     across = int(np.ceil(np.sqrt(len(rows) * dataset.height / dataset.width)))
     return grid(dataset.images[rows], across)
+
+
+def _strips(dataset: Dataset, count: int) -> Image.Image:
+    """Show a quarter as many clips as pictures, each as a row of up to 16 of its frames."""
+    shown = np.linspace(0, dataset.frames - 1, min(dataset.frames, 16)).astype(np.int64)
+    rows = _spread(dataset, max(1, count // 4))
+    strips = np.concatenate(list(dataset.images[rows][:, shown].swapaxes(0, 1)), axis=2)
+    across = int(np.ceil(np.sqrt(len(rows) * dataset.height / strips.shape[2])))
+    return grid(strips, across, scale=whole_factor(dataset.width, dataset.height, COMFORT))
 
 
 def _two_kinds(source: Dataset, target: Dataset, count: int) -> Image.Image:
@@ -118,7 +129,12 @@ def _table(data: Dataset) -> Table:
 def _lines(dataset: Dataset) -> Iterator[tuple[str, RenderableType]]:
     found = dataset.summary
     yield "data", dataset.name
-    yield "pictures", f"{len(dataset):,}"
+    if dataset.frames == 1:
+        yield "pictures", f"{len(dataset):,}"
+    else:
+        yield "clips", f"{len(dataset):,}, from {found.files - found.unreadable:,} that were found"
+        speed = f"{dataset.rate:.3g} a second" if dataset.rate else "at an unknown rate"
+        yield "frames", f"{dataset.frames} of each, {speed} ({dataset.why['frames']})"
     yield "parts", ", ".join(f"{len(rows):,} {part}" for part, rows in dataset.rows.items())
     if dataset.labels is not None:
         counts = np.sum([dataset.counts(part) for part in dataset.rows], axis=0)

@@ -1,67 +1,27 @@
-"""Where pictures come from: a folder, a zip, idx files or a named set, all seen as one list."""
+"""Where pictures and clips come from: a folder, a zip, idx files or a named set, all seen as one list."""
 
 import hashlib
-import json
 import os
 import re
 import stat
 import threading
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganvas.console import progress
-from ganvas.data import idx
-from ganvas.data.decode import ENDINGS, Raw
-from ganvas.data.labels import Tree, arrange
+from ganvas.data import idx, moving
+from ganvas.data.decode import ENDINGS
+from ganvas.data.listing import Files, Listing, Source, hash_of, listing_of, nothing, short
 from ganvas.errors import UserError
 from ganvas.files import printable, sha256_of, tell_unreadable
 
 LARGEST = 1 << 30  # bytes of one file
-
-
-@dataclass(frozen=True)
-class Listing:
-    """All that a source holds, nothing of it decoded yet."""
-
-    names: tuple[str, ...]
-    read: Callable[[int], Raw]
-    """Gives the bytes of a file, or an array [H, W] or [H, W, 3]; from any thread."""
-    content: Callable[[], str]
-    """Gives a hash of names, labels and pictures."""
-    parts: NDArray[np.int8]
-    """[N] indices into labels.PARTS, before missing parts are cut."""
-    labels: NDArray[np.int64] | None
-    """[N] indices into classes."""
-    classes: tuple[str, ...]
-    array: NDArray[np.uint8] | None = None
-    """[N, H, W] or [N, H, W, 3], where there are no files."""
-    skipped: dict[str, int] = field(default_factory=dict)
-    """Files that are not pictures, counted by ending."""
-    notes: tuple[str, ...] = ()
-    base: str = ""
-    """The folders that were stripped from the front of the names, as `photos/`."""
-    keys: tuple[str, ...] | None = None
-    """[N] what is cut by, where that is not the names."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A place of pictures, of which no more is read yet than needed to recognise it."""
-
-    name: str
-    """Short, fit for a folder's name."""
-    stamp: str
-    """Changes whenever the files do; cheap."""
-    listing: Callable[[], Listing]
-    skipped: dict[str, int] | None = None
-    """As the listing's, if it is known already."""
 
 
 def at(path: Path, single: bool = False) -> Source:
@@ -79,42 +39,63 @@ def at(path: Path, single: bool = False) -> Source:
         raise UserError(f"{path} is neither a folder nor a file")
     if idx.is_images(path.name):
         return arrays(short(path.parent.name), partial(_idx, {0: path}), idx_files({0: path}))
-    with tell_unreadable(path), path.open("rb") as file:
-        is_zip = zipfile.is_zipfile(file)
-    if is_zip or path.suffix.lower() == ".zip":
-        stamp = hash_of("zip", str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        return Source(short(path.stem), stamp, partial(_zip, path))
+    if _is_zip(path):
+        return _archive(path)
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"{path} is neither a folder, a zip nor an idx file")
     if not single:
         raise UserError(f"{path} is a single picture; put it into a folder with others, and name that")
-    stamp = hash_of("picture", str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return Source(short(path.stem), stamp, partial(_picture, path), {})
+    return Source(short(path.stem), _stamp("picture", path), partial(_picture, path), {})
 
 
-def short(name: str) -> str:
-    """Return a name of letters, digits, dots, dashes and underscores only."""
-    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "data"
+def clips_at(path: Path) -> Source:
+    """Recognise a folder or a zip of clips that exists, or the file of one.
+
+    Raises:
+        UserError: it is none of these, or nothing in it could be used.
+    """
+    with tell_unreadable(path):
+        path = path.resolve(strict=True)
+    if path.is_dir():
+        return _folder(path, clips=True)
+    if not path.is_file():
+        raise UserError(f"{path} is neither a folder nor a file")
+    if _is_zip(path):
+        return _archive(path, clips=True)
+    if path.suffix.lower() not in moving.TAKEN:
+        raise UserError(f"{path} is neither a folder, a zip nor a clip")
+    files = _in_folder(path.parent, [path.name], (), Counter())
+    return Source(short(path.stem), _stamp("clip", path), lru_cache(partial(listing_of, files, clips=True)))
 
 
-def hash_of(*values: object) -> str:
-    """Return the sha256 of plain values."""
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+def _is_zip(path: Path) -> bool:
+    with tell_unreadable(path), path.open("rb") as file:
+        return zipfile.is_zipfile(file) or path.suffix.lower() == ".zip"
+
+
+def _archive(path: Path, clips: bool = False) -> Source:
+    stamp = _stamp("zip of clips" if clips else "zip", path)
+    return Source(short(path.stem), stamp, lru_cache(partial(_zip, path, clips)))
+
+
+def _stamp(kind: str, path: Path) -> str:
+    status = path.stat()
+    return hash_of(kind, str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 # ---------------------------------------------------------------------------------------------- folders
 
 
-def _folder(root: Path) -> Source:
+def _folder(root: Path, clips: bool = False) -> Source:
     pictures, tables, arrays_found = dict[str, tuple[int, int, int]](), dict[str, tuple[int, int, int]](), []
     skipped: Counter[str] = Counter()
     for name, stamp in walk(root):
         path = PurePosixPath(name)
-        if path.suffix.lower() in ENDINGS:
+        if path.suffix.lower() in (moving.TAKEN if clips else ENDINGS):
             pictures[name] = stamp
         elif path.name == "dataset.json":
             tables[name] = stamp
-        elif idx.is_images(path.name):
+        elif idx.is_images(path.name) and not clips:
             arrays_found.append(root / name)
         else:
             skipped[_ending(path)] += 1
@@ -123,42 +104,39 @@ def _folder(root: Path) -> Source:
         chosen = idx.choose(at_root or arrays_found)
         return arrays(short(root.name), partial(_idx, chosen), idx_files(chosen))
     if not pictures:
-        raise _nothing(root, skipped)
+        raise nothing(root, skipped, "clips" if clips else "pictures")
+    files = _in_folder(root, pictures, tables, skipped)
+    kind = "folder of clips" if clips else "folder"
+    whole = hash_of(kind, str(root), sorted(pictures.items()), sorted(tables.items()))
+    if clips:  # not before it is needed, as files are looked into
+        return Source(short(root.name), whole, lru_cache(partial(listing_of, files, clips=True)))
+    listing = listing_of(files, clips=False)
+    return Source(short(root.name), whole, lambda: listing, listing.skipped)
 
+
+def _in_folder(root: Path, names: Collection[str], tables: Collection[str], skipped: Counter[str]) -> Files:
     def read_table(name: str) -> bytes:
         with tell_unreadable(root / name):
             return read_file(root / name)
 
-    tree = arrange(list(pictures), tables, read_table)
-    base = root / tree.base
-    if tree.outside:
-        skipped["outside train and its like"] = tree.outside
-    table = tree.base + "dataset.json"
-
-    def content() -> str:
+    def content(called: Sequence[str], files: Sequence[str], table: str) -> str:
         hashes = [hash_of(read_table(table).hex()) if table in tables else ""]
-        with progress("checking the files", len(tree.names)) as advance:
-            for name in tree.names:
-                hashes.append(_file_hash(base / name))
+        with progress("checking the files", len(files)) as advance:
+            for name in files:
+                hashes.append(_file_hash(root / name))
                 advance(1)
-        return hash_of("files", tree.names, hashes)
+        return hash_of("files", called, hashes)
 
-    listing = _tree_listing(tree, lambda row: read_file(base / tree.names[row]), content, skipped)
-    whole = hash_of("folder", str(root), sorted(pictures.items()), sorted(tables.items()))
-    return Source(short(root.name), whole, lambda: listing, dict(skipped))
-
-
-def _tree_listing(tree: Tree, read: Callable[[int], Raw], content: Callable[[], str], skipped: Counter[str]) -> Listing:
-    return Listing(
-        names=tree.names,
-        read=read,
+    return Files(
+        place=root,
+        names=names,
+        tables=tables,
+        skipped=skipped,
+        read=lambda name: read_file(root / name),
+        read_table=read_table,
+        open=lambda name: (root / name).open("rb"),
+        film=root.joinpath,
         content=content,
-        parts=tree.parts,
-        labels=tree.labels,
-        classes=tree.classes,
-        skipped=dict(skipped),
-        notes=tuple(tree.notes),
-        base=tree.base,
     )
 
 
@@ -221,11 +199,6 @@ def _file_hash(path: Path) -> str:
         return "unreadable"
 
 
-def _nothing(path: Path, skipped: Counter[str]) -> UserError:
-    others = ", ".join(f"{count} {ending}" for ending, count in skipped.most_common(3))
-    return UserError(f"{path} has no pictures in it" + (f", only other files ({others})" if others else ""))
-
-
 def _picture(path: Path) -> Listing:
     def content() -> str:
         return hash_of("files", [path.name], ["", _file_hash(path)])  # as of a folder with nothing else
@@ -236,20 +209,21 @@ def _picture(path: Path) -> Listing:
 # ---------------------------------------------------------------------------------------------- zips
 
 
-def _zip(path: Path) -> Listing:
+def _zip(path: Path, clips: bool) -> Listing:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise UserError(f"{path} is not a whole zip file ({error}); it may be cut short") from error
     try:
-        return _members(path, archive)
+        return listing_of(_members(path, archive, clips), clips)
     except BaseException:
         archive.close()
         raise
 
 
-def _members(path: Path, archive: zipfile.ZipFile) -> Listing:
+def _members(path: Path, archive: zipfile.ZipFile, clips: bool) -> Files:
     pictures, tables, skipped = dict[str, zipfile.ZipInfo](), dict[str, zipfile.ZipInfo](), Counter[str]()
+    taken, what = (moving.TAKEN, "clips") if clips else (ENDINGS, "pictures")
     for info in archive.infolist():
         name = info.filename.replace("\\", "/")
         parts = name.split("/")
@@ -258,16 +232,16 @@ def _members(path: Path, archive: zipfile.ZipFile) -> Listing:
         if info.is_dir() or any(hidden(part) for part in parts):
             continue
         ending = _ending(PurePosixPath(name))
-        if ending not in ENDINGS and parts[-1] != "dataset.json":
+        if ending not in taken and parts[-1] != "dataset.json":
             skipped[ending] += 1
             continue
         if info.file_size > LARGEST:
             raise UserError(f"{path} is refused: its member {info.filename!r} unpacks to more than 1 GiB")
         if info.flag_bits & 1:
             raise UserError(f"{path} is encrypted; unpack it and name the folder")
-        (pictures if ending in ENDINGS else tables)[name] = info
+        (pictures if ending in taken else tables)[name] = info
     if not pictures:
-        raise _nothing(path, skipped)
+        raise nothing(path, skipped, what)
     lock = threading.Lock()  # ZipFile counts its open members without one
 
     def read(info: zipfile.ZipInfo) -> bytes:
@@ -280,17 +254,22 @@ def _members(path: Path, archive: zipfile.ZipFile) -> Listing:
         except Exception as error:  # unpackers of damaged bytes raise anything
             raise UserError(f"{path}: {name!r} cannot be read ({error})") from error
 
-    tree = arrange(list(pictures), tables, read_table)
-    if tree.outside:
-        skipped["outside train and its like"] = tree.outside
-    infos = [pictures[tree.base + name] for name in tree.names]
-    table = tables.get(tree.base + "dataset.json")
-
-    def content() -> str:
+    def content(called: Sequence[str], files: Sequence[str], table: str) -> str:
+        infos, found = [pictures[name] for name in files], tables.get(table)
         sums = [(info.file_size, info.CRC) for info in infos]
-        return hash_of("members", tree.names, sums, table and (table.file_size, table.CRC))
+        return hash_of("members", called, sums, found and (found.file_size, found.CRC))
 
-    return _tree_listing(tree, lambda row: read(infos[row]), content, skipped)
+    return Files(
+        place=path,
+        names=pictures,
+        tables=tables,
+        skipped=skipped,
+        read=lambda name: read(pictures[name]),
+        read_table=read_table,
+        open=lambda name: archive.open(pictures[name]),
+        film=lambda name: read(pictures[name]),
+        content=content,
+    )
 
 
 # ---------------------------------------------------------------------------------------------- arrays

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ganvas import checkpoint
+from ganvas.config import FRAMES
 from ganvas.console import say
 from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
@@ -19,11 +20,12 @@ from ganvas.health import Health
 from ganvas.metrics.classes import FEWEST, accuracy_score, of_classes, table
 from ganvas.metrics.features import find_extractor
 from ganvas.metrics.judge import BATCH, Judge, Measured, log_metrics, record
+from ganvas.metrics.motion import looking_at, motions
 from ganvas.metrics.scores import Points
 from ganvas.metrics.translations import as_channels, of_translations, sources
 from ganvas.models import build_network, describe_network
 from ganvas.options import TRANSLATIONS, DataOptions, EvaluateOptions, takes
-from ganvas.pictures import Pixels
+from ganvas.pictures import Pixels, still
 from ganvas.report import Neighbours, neighbours, write_report
 from ganvas.report.measures import COLUMNS, MEASURES
 from ganvas.run import Run, data_options, open_run
@@ -78,7 +80,10 @@ def of_model(
     """Return all that is measured of a model beside an untrained one, and the features of its pictures."""
     if dataset.source is None:
         points = judge.points(made(model, dataset, judge, seed))
-        return judge.measure(points, made(nothing, dataset, judge, seed)), points
+        measured = judge.measure(points, made(nothing, dataset, judge, seed))
+        if dataset.images.ndim == 5:
+            measured |= motions(dataset, judge, *(made(one, dataset, judge, seed) for one in (model, nothing)))
+        return measured, points
     fakes, worst = (np.concatenate(list(made(one, dataset, judge))) for one in (model, nothing))
     points = judge.points([fakes])
     return of_translations(judge.measure(points, [worst]), dataset, judge, fakes, worst), points
@@ -99,7 +104,7 @@ def nearest(model: Model, dataset: Dataset, judge: Judge) -> Neighbours:
     else:
         fakes = translated(model.translator, dataset.examples(SHOWN)[0])
     features, known = judge.extractor.features(fakes), judge.train.features
-    return neighbours(fakes, features, dataset.images, judge.rows, known, judge.extractor.name)
+    return neighbours(still(fakes), features, dataset.stills.images, judge.rows, known, judge.extractor.name)
 
 
 # ------------------------------------------------------------------------------------------------- the command
@@ -131,6 +136,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     dataset = _open_data(options, model, run)
     pictures = None if model else _open_pictures(options, path, dataset)
     extractor = find_extractor(options.features, weights=options.feature_weights, device=device.type, precision="fp32")
+    extractor = looking_at(dataset, extractor)
     if options.classify and (model is None or not model.classes or model.classes != dataset.classes):
         needed = "--classify needs a model that draws classes on demand, and data of the same classes"
         raise UserError(f"{needed}; train one with --conditional yes, or leave it out")
@@ -236,6 +242,7 @@ def _open_data(options: EvaluateOptions, model: Model | None, run: Run | None) -
     if model:
         shape |= {"size": f"{ours.width}x{ours.height}", "channels": str(ours.channels)}
         shape["task"] = model.about.get("task", "generate")
+        shape["frames"] = getattr(ours, FRAMES, None)
     plain = DataOptions(data, options.target, **shape)
     dataset = load_dataset(data_options(run, data, options.skip_bad, options.target) if run else plain)
     if model is None:

@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +56,17 @@ def _text(value: object) -> str:
     return html.escape(printable(value))
 
 
-def picture(image: Image.Image, alt: str, class_: str | None = None) -> Html:
-    """Return an `img` that carries its own bytes: a PNG, or where that is large a WebP of high quality."""
-    kind, data = "png", _bytes(image, "PNG")
+def picture(frames: Sequence[Image.Image], alt: str, class_: str | None = None, fps: float = 1) -> Html:
+    """Return an `img` that carries its own bytes: a PNG, or where that is large a WebP of high quality.
+
+    Several frames are shown one after the other, so many a second, for ever.
+    """
+    image, how = frames[0], dict[str, Any]()
+    if len(frames) > 1:
+        how = {"save_all": True, "append_images": frames[1:], "duration": round(1000 / fps), "loop": 0}
+    kind, data = "png", _bytes(image, "PNG", **how)
     if len(data) > LOSSLESS and features.check("webp"):
-        kind, data = "webp", _bytes(image, "WEBP", quality=90)
+        kind, data = "webp", _bytes(image, "WEBP", quality=90, **how)
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     return el("img", src=source, alt=alt, width=image.width, height=image.height, class_=class_)
 

@@ -45,6 +45,16 @@ MEASURES = {
         "How like the true partner in structure: 1 is the same; higher is better.",
         "What is sharp but slightly elsewhere scores worse than a blur, so trust the distances above it more.",
     ),
+    "spectrum": (
+        "Pace",
+        "How far generated clips are from real ones in how fast things change, at each pace; lower is better.",
+        "What flickers or stands still is far from them.",
+    ),
+    "warping": (
+        "Warping",
+        "How far they are apart in how much changes from frame to frame, and how much of that is what moved.",
+        "Lower is better.",
+    ),
     "content": (
         "Content",
         "How much of a source's outlines its translation keeps: 1 is all, 0 none.",
@@ -53,6 +63,8 @@ MEASURES = {
 }
 """By metric: its name, what it says, and what else a beginner may want to know."""
 DISTANCES = ("frechet", "kernel")
+SQUARED = (*DISTANCES, "spectrum", "warping")
+"""Whose roots are lengths."""
 HEADLINES = (
     (0.95, "As close to real pictures as this measure can tell, or nearly so."),
     (0.8, "Close to the real pictures, but not quite there."),
@@ -104,7 +116,7 @@ def covered(evaluation: Mapping[str, Any] | None, metric: str) -> float | None:
     None where there is no such way: without floor and ceiling, or if the ceiling is the better of them.
     """
     numbers = [value_of(evaluation, metric, key) for key in ("value", "floor", "ceiling")]
-    if metric in DISTANCES:
+    if metric in SQUARED:
         numbers = [-math.sqrt(max(0.0, number)) for number in numbers]
     value, floor, ceiling = numbers
     if metric == "memorisation" or not math.isfinite(sum(numbers)) or floor <= ceiling:
@@ -187,7 +199,7 @@ def _rests_on(measured: Mapping[str, Any]) -> str:
     """Return what makes a value comparable, as sentences."""
     n, reference = (f"{x:,.0f}" if math.isfinite(x := number(measured.get(key))) else "?" for key in ("n", "reference"))
     if measured.get("extractor") == "none":
-        return f"n = {n} translations, of the part {measured.get('split', '?')}, at {measured.get('input', '?')}."
+        return f"n = {n}, of the part {measured.get('split', '?')}, at {measured.get('input', '?')}."
     held = "none held back" if measured.get("split") == "train" else f"held back: {measured.get('split', '?')}"
     what = {key: measured.get(key, "?") for key in ("extractor", "digest", "input", "resizer", "precision")}
     return (
@@ -202,7 +214,7 @@ def _row(final: Mapping[str, Any], name: str, keys: Sequence[str]) -> list[Html]
     if name in SHARES:
         texts = [percent(one) if math.isfinite(one) else "–" for one in numbers]
     else:
-        digits = digits_of(numbers[0]) if name in DISTANCES else DECIMALS[name]
+        digits = digits_of(numbers[0]) if name in SQUARED else DECIMALS[name]
         texts = [f"{one:,.{digits}f}" if math.isfinite(one) else "–" for one in numbers]
     shown = [el("span", text) for text in texts[:-2]]
     if "–" not in texts[-2:]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Protocol
 
-from ganvas.config import flat, reasons
+from ganvas.config import FRAMES, flat, reasons
 from ganvas.files import atomic_write, tell_unwritable
 from ganvas.options import TrainOptions
 from ganvas.report.markup import Html, chart, el, join
@@ -108,7 +108,9 @@ def _head(plan: Plan, stats: Sequence[Mapping[str, Any]]) -> Html:
     kind = {1: "grey", 3: "colour", 4: "colour, with transparency"}.get(plan.data.get("channels", 0), "unknown kind")
     total = (plan.data.get("images") or {}).get("train")
     images, seconds = _seen(stats)
-    learned = f"Learned from {total:,} pictures" if total else "Learned from pictures"
+    frames = plan.config.generator.settings.get(FRAMES)
+    what = f"clips of {frames} frames" if frames else "pictures"
+    learned = f"Learned from {total:,} {what}" if total else f"Learned from {what}"
     rounds = f", each about {images / total:.0f} times" if total and images >= 2 * total else ""
     took = (
         f"It trained for {duration(seconds)} and saw {images_of(images)}{rounds}." if images else "It has just begun."

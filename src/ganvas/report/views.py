@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageSequence, UnidentifiedImageError
 from safetensors import SafetensorError, safe_open
 
 from ganvas.config import CLASSES
-from ganvas.pictures import COMFORT, GAP, Pixels, to_pil, whole_factor
+from ganvas.pictures import COMFORT, GAP, RATE, Pixels, to_pil, whole_factor
 from ganvas.report.markup import Html, el, join, picture
 from ganvas.report.measures import digits_of, images_of, percent, value_of
 from ganvas.run import Plan, Run
@@ -89,20 +89,25 @@ def shape_of(plan: Plan) -> tuple[int, int]:
     return settings.get("width", COMFORT), settings.get("height", COMFORT)
 
 
-def _corner(path: Path, plan: Plan, across: int) -> Image.Image | None:
-    """Return the first pictures of a saved grid, so many across and down at most; None if it cannot be read."""
+def _corner(path: Path, plan: Plan, across: int) -> list[Image.Image]:
+    """Return the first pictures of a saved grid, so many across and down at most; of clips frame by frame.
+
+    None if it cannot be read.
+    """
     width, height = shape_of(plan)
     scale = whole_factor(width, height, COMFORT)
     try:
         with Image.open(path) as image:
             box = [across * (side * scale + GAP) - GAP for side in (width, height)]
-            corner = image.crop((0, 0, min(box[0], image.width), min(box[1], image.height)))
+            part = 0, 0, min(box[0], image.width), min(box[1], image.height)
+            corners = [frame.crop(part) for frame in ImageSequence.Iterator(image)]
     except (OSError, UnidentifiedImageError):
-        return None
+        return []
     share = LARGEST / (max(width, height) * scale)
     if share < 1:
-        corner = corner.resize((round(corner.width * share), round(corner.height * share)), Image.Resampling.LANCZOS)
-    return corner
+        size = round(corners[0].width * share), round(corners[0].height * share)
+        corners = [corner.resize(size, Image.Resampling.LANCZOS) for corner in corners]
+    return corners
 
 
 def samples(run: Run, best: int | None) -> Html:
@@ -132,11 +137,16 @@ def samples(run: Run, best: int | None) -> Html:
 
 def _figure(run: Run, name: str, about: str, path: Path, across: int = HERO, class_: str | None = None) -> Html | None:
     corner = _corner(path, run.plan, across)
-    if corner is None:
+    if not corner:
         return None
     tiny = "tiny" if max(shape_of(run.plan)) < COMFORT else None
     caption = el("figcaption", el("b", name), f" {about}")
-    return el("figure", picture(corner, f"{name} pictures, {about}", tiny), caption, class_=class_)
+    return el(
+        "figure",
+        picture(corner, f"{name} pictures, {about}", tiny, run.plan.data.get("rate") or RATE),
+        caption,
+        class_=class_,
+    )
 
 
 def moments(run: Run, best: int | None) -> Html:
@@ -182,4 +192,4 @@ def _small(image: Pixels, alt: str) -> Html:
     tiny = "tiny" if max(shown.size) < COMFORT else None
     if max(shown.size) > LARGEST:
         shown.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
-    return picture(shown, alt, tiny)
+    return picture([shown], alt, tiny)

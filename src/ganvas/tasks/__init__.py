@@ -6,8 +6,15 @@ from ganvas.tasks.base import Task
 from ganvas.tasks.generate import Generate
 from ganvas.tasks.paired import Paired
 from ganvas.tasks.unpaired import Unpaired
+from ganvas.tasks.video import Video
 
-TASKS: dict[str, type[Task]] = {"generate": Generate, "paired": Paired, "unpaired": Unpaired, "style": Unpaired}
+TASKS: dict[str, type[Task]] = {
+    "generate": Generate,
+    "paired": Paired,
+    "unpaired": Unpaired,
+    "style": Unpaired,
+    "video": Video,
+}
 
 
 def find_task(name: str) -> type[Task]:
