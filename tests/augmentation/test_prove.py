@@ -74,7 +74,7 @@ def test_several_gans_speak_of_the_recipe(few, pretend, noise):
     proof = prove(few(2, 80), [noise, pretend("train", after=2)], rules)
     assert "the recipe" in proof.verdict.reach
     assert proof.verdict.difference.sources > 0
-    assert [one.arm.name for one in proof.sweep] == ["25 % GAN"]
+    assert [one.arm.name for one in proof.sweep] == ["real + 25 % GAN + classical"]
 
 
 def test_it_goes_on_where_it_was_killed(few, noise, tiny, out, capsys):

@@ -7,6 +7,7 @@ import pytest
 
 from ganvas.augmentation.verdict import (
     balanced,
+    best,
     decide,
     difference,
     guessing,
@@ -86,7 +87,7 @@ def test_agreement_on_a_few_pictures_proves_nothing():
     pooled = 1 / 3  # the sum of squares over 6 - 3 degrees of freedom
     by_hand = ((1 / 3 / 2) / 3 + (1 / 3 / 1) / 2 + pooled / 1) / 9
     assert found.high == pytest.approx(1.959964 * math.sqrt(by_hand))
-    assert decide({"a": right}, {"a": ("b", right[None])}, labels).word == "cannot tell"
+    assert decide({"a": right}, "b", right[None], labels).word == "cannot tell"
     assert any("With only 6 test pictures" in told for told in warnings({"a": right}, found, labels))
 
 
@@ -102,17 +103,32 @@ def test_agreement_on_a_few_pictures_proves_nothing():
 )
 def test_the_verdict_in_words(shares, word, words):
     others = {"a": told(0.6, 0.6, 0.6, 0.6, 0.6), "b": told(0.8, 0.8, 0.8, 0.8, 0.8)}
-    ours = {"a": ("a + GAN", told(*[1.0] * 5)[None]), "b": ("b + GAN", told(*shares)[None])}
-    verdict = decide(others, ours, LABELS)
+    verdict = decide(others, "b + GAN", told(*shares)[None], LABELS)
     assert (verdict.word, verdict.against, verdict.ours) == (word, "b", "b + GAN")
     assert words in verdict.sentence
     assert "80.0 % with b, the best arm without a GAN" in verdict.sentence
 
 
+def test_a_small_gain_is_called_small():
+    labels = np.arange(40_000) % 2
+    theirs, ours = (told(*[level] * 5, n=len(labels)) for level in (0.8, 0.805))
+    verdict = decide({"a": theirs}, "b", ours[None], labels)
+    assert verdict.word == "helps"
+    assert "The GAN's pictures help, but by less than 1.0 point." in verdict.sentence
+
+
+def test_the_best_is_the_most_balanced_and_of_equals_the_first():
+    labels = np.array([0] * 9 + [1])
+    one_class, other = np.arange(10) < 9, np.arange(10) >= 4
+    assert best({"a": one_class[None], "b": other[None]}, labels) == "b"
+    assert best({"a": other[None], "b": other[None]}, labels) == "a"
+    assert best({"a": one_class[None, :0], "b": other[None, :0]}, labels[:0]) == "a"
+
+
 def test_the_reach_follows_the_gans():
     others, right = {"a": told(0.6, 0.6)}, told(0.7, 0.7)
-    assert "one generator" in decide(others, {"a": ("b", right[None])}, LABELS).reach
-    assert "3 generators" in decide(others, {"a": ("b", np.stack([right] * 3))}, LABELS).reach
+    assert "one generator" in decide(others, "b", right[None], LABELS).reach
+    assert "3 generators" in decide(others, "b", np.stack([right] * 3), LABELS).reach
 
 
 def test_a_small_test_part_is_told():

@@ -39,7 +39,7 @@ def write_proof(proof: Proof, folder: Path) -> None:
 def page(proof: Proof) -> str:
     """Return the page; it needs no other file, and no network."""
     report = resources.files("ganvas.report").joinpath("page.html").read_text("utf-8")
-    ours = next(one for one in proof.arms if one.arm.name == proof.verdict.ours)
+    ours = next(one for one in (*proof.arms, *proof.sweep) if one.arm.name == proof.verdict.ours)
     without = next(one for one in proof.arms if one.arm.name == proof.verdict.against)
     compared = (proof.verdict.against, proof.verdict.ours)
     parts = {
@@ -126,8 +126,8 @@ def _sweep(proof: Proof) -> Html:
     known = {one.arm.name: one for one in proof.arms}
     rows = {"no GAN": known[CLASSICAL]}
     for one in sorted((known[ADDED], *proof.sweep), key=lambda one: one.arm.share):
-        fixed = " (fixed beforehand)" if one.arm.share == proof.trial.share else ""
-        rows[f"{100 * one.arm.share:.3g} % GAN{fixed}"] = one
+        chosen = " (the most promising)" if one.arm.name == proof.verdict.ours else ""
+        rows[f"{100 * one.arm.share:.3g} % GAN{chosen}"] = one
     return _plot("Balanced accuracy by the share of GAN pictures", rows)
 
 
@@ -179,13 +179,15 @@ def _rules(proof: Proof) -> Html:
         "convolutional network, and the same learning rates. Nothing is stopped early, tuned or picked.",
         f"Each is done {rules.seeds} times; the n-th of all ways start from the same weights, and are compared pair by "
         "pair.",
-        f"{'The GAN' if gans == 1 else 'Each GAN'} drew {about['pool']:,} pictures once, as many of each class. "
-        f"With GAN, {fakes} of the {rules.batch} pictures of a batch are from there; with GAN for the rare, where "
+        f"{'The GAN' if gans == 1 else 'Each GAN'} drew {about['pool']:,} pictures once, of which classes have "
+        f"the share that they have among the real ones. With GAN, {fakes} of the {rules.batch} pictures of a batch are "
+        "from there (the sweep has other shares); with GAN for the rare, where "
         "classes are uneven, as many as each class lacks to the largest.",
         f"Classical augmentation shifts by up to an eighth, zooms by up to a tenth and turns by up to 10 degrees; "
         f"pictures are {flips}.",
-        "The verdict is about adding GAN pictures to the best way that needs none, with all else equal. That way is "
-        "chosen by the test pictures themselves, which favours it: a gain is not found too easily.",
+        f"The verdict compares two ways. Of those with GAN pictures it is the best on {about['val']:,} others "
+        "that no classifier learned from; of those without, the best on the test pictures themselves, which favours "
+        "it: a gain is not found too easily, a loss a little more so.",
         f"It helps if the whole 95 % interval of the difference is above 0, hurts if it is below, does not help if it "
         f"ends below {points(0.01)}; otherwise this cannot tell.",
     )

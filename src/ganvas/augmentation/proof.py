@@ -13,6 +13,7 @@ from ganvas.augmentation.verdict import (
     Right,
     Verdict,
     balanced,
+    best,
     decide,
     interval,
     percent,
@@ -84,6 +85,7 @@ def conclude(
     right: Mapping[str, Right],
     train: Labels,
     test: Labels,
+    val: Labels,
     classes: Sequence[str],
     trial: Trial,
     about: Mapping[str, Any],
@@ -93,16 +95,22 @@ def conclude(
     Args:
         arms: those that are compared.
         sweep: the other shares.
-        right: by arm's name, [sources, seeds, n], right or wrong; 1 source where there is no GAN.
+        right: by arm's name, [sources, seeds, n + v], right or wrong on the test pictures, then on those that the arm
+            with a GAN is chosen by; 1 source where there is no GAN.
         train: labels of the training pictures.
         test: labels [n] of the test pictures.
+        val: labels [v] of those to choose by.
         classes: their names.
         trial: the rules.
         about: what else is worth keeping.
     """
+    promise = {name: answers[..., len(test) :] for name, answers in right.items()}
+    right = {name: answers[..., : len(test)] for name, answers in right.items()}
     others = {arm.name: right[arm.name][0] for arm in arms if not arm.share}
-    ours = {arm.beside: (arm.name, right[arm.name]) for arm in arms if arm.beside}
-    verdict = decide(others, ours, test)
+    against = best(others, test)
+    ours = sorted((arm for arm in (*arms, *sweep) if 0 < arm.share < 1), key=lambda arm: arm.beside != against)
+    chosen = best({arm.name: promise[arm.name] for arm in ours}, val)
+    verdict = decide(others, chosen, right[chosen], test)
     counts = {part: np.bincount(labels, minlength=len(classes)) for part, labels in (("train", train), ("test", test))}
     told = warnings(others, verdict.difference, test)
     unseen = [name for c, name in enumerate(classes) if not counts["test"][c]]

@@ -44,12 +44,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """The pictures that are trained on, and those that judge, of which none is among the former."""
+    """The pictures that are trained on; those that judge, of which none is among the former; and those to choose by."""
 
     train: Pixels
     train_labels: Labels
     test: Pixels
     test_labels: Labels
+    val: Pixels
+    val_labels: Labels
     classes: tuple[str, ...]
     duplicates: int
     """Test pictures left out, as they are training pictures too."""
@@ -110,7 +112,7 @@ def prove(
     results = _train_all(jobs, parts, list(pools.values()), rules, mirror, folder, device, progress)
     right = {
         arm.name: np.stack([results[job.key] for job in jobs if job.arm == arm])
-        .reshape(-1, rules.seeds, len(parts.test)).astype(bool)
+        .reshape(-1, rules.seeds, len(parts.test) + len(parts.val)).astype(bool)
         for arm in (*arms, *shares)
     }  # fmt: skip
     about = {
@@ -118,11 +120,13 @@ def prove(
         "digest": dataset.digest,
         "duplicates": parts.duplicates,
         "mirror": mirror,
+        "val": len(parts.val),
         "pool": size,
         "sources": list(pools),
         "version": ganvas.__version__,
     }
-    return proof.conclude(arms, shares, right, parts.train_labels, parts.test_labels, parts.classes, rules, about)
+    labels = parts.train_labels, parts.test_labels, parts.val_labels
+    return proof.conclude(arms, shares, right, *labels, parts.classes, rules, about)
 
 
 def split(dataset: Dataset) -> Parts:
@@ -146,8 +150,9 @@ def split(dataset: Dataset) -> Parts:
         raise UserError(f"all {len(held):,} test pictures are training pictures too: nothing is proved so")
     if duplicates:
         console.say(f"left out {duplicates:,} of {len(held):,} test pictures, which are training pictures too")
-    labels = dataset.labels
-    return Parts(train, labels[rows], test[fresh], labels[held[fresh]], dataset.classes, duplicates)
+    labels, val = dataset.labels, dataset.rows["val"]
+    judges = test[fresh], labels[held[fresh]], np.asarray(dataset.images[val]), labels[val]
+    return Parts(train, labels[rows], *judges, dataset.classes, duplicates)
 
 
 def _draw(source: Source, size: int, parts: Parts) -> Pixels:
@@ -171,8 +176,8 @@ def _round(size: int, parts: Parts) -> Labels:
 
 def _facts(parts: Parts, rules: Trial, mirror: bool, device: str) -> str:
     """Return a hash of what every training depends on."""
-    pixels = [part.tobytes() for part in (hashes(parts.train), hashes(parts.test))]
-    labels = [part.tobytes() for part in (parts.train_labels, parts.test_labels)]
+    pixels = [hashes(part).tobytes() for part in (parts.train, parts.test, parts.val)]
+    labels = [part.tobytes() for part in (parts.train_labels, parts.test_labels, parts.val_labels)]
     way = (rules.updates, rules.batch, mirror, fast_half(device), len(parts.classes), ganvas.__version__)
     return _hash(*pixels, *labels, way)
 
@@ -195,9 +200,11 @@ def _train_all(
     device: str,
     progress: Progress,
 ) -> dict[str, Right]:
-    """Do the trainings that are not done yet; return by key which test pictures [n] each told rightly."""
+    """Do the trainings that are not done yet; return by key which test and val pictures [n + v] each told rightly."""
     path = folder and folder / RESULTS
-    results = _recall(path, len(parts.test)) if path else {}
+    asked = np.concatenate([parts.test, parts.val])
+    answers = np.concatenate([parts.test_labels, parts.val_labels])
+    results = _recall(path, len(asked)) if path else {}
     missing = [job for job in jobs if job.key not in results]
     if len(missing) < len(jobs):
         console.say(f"{len(jobs) - len(missing)} of {len(jobs)} trainings are done already")
@@ -218,10 +225,10 @@ def _train_all(
                 advance=advance,
                 device=device,
             )
-            right: Right = classify(network, parts.test, device).argmax(1) == parts.test_labels
+            right: Right = classify(network, asked, device).argmax(1) == answers
             results[job.key] = right
             if path:
-                _remember(path, job, right)
+                _remember(path, job, right, len(parts.test))
     return results
 
 
@@ -240,13 +247,13 @@ def _recall(path: Path, n: int) -> dict[str, Right]:
     return results
 
 
-def _remember(path: Path, job: Job, right: Right) -> None:
-    """Add a result to the file.
+def _remember(path: Path, job: Job, right: Right, n: int) -> None:
+    """Add a result to the file, whose first n answers are about test pictures.
 
     Raises:
         UserError: it cannot be written.
     """
     line: dict[str, object] = {"key": job.key, "arm": job.arm.name, "source": job.source, "seed": job.seed}
-    line |= {"accuracy": float(right.mean()), "right": np.packbits(right).tobytes().hex()}
+    line |= {"accuracy": float(right[:n].mean()), "right": np.packbits(right).tobytes().hex()}
     with tell_unwritable(path):
         append_line(path, json.dumps(line))

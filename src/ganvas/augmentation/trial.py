@@ -33,9 +33,9 @@ class Trial:
     batch: int = 64
     """Pictures an update, real and synthetic together."""
     share: float = 0.5
-    """Of a batch that is synthetic in the arms with real and GAN pictures: the one that the verdict is about."""
+    """Of a batch that is synthetic in the arms with real and GAN pictures."""
     shares: tuple[float, ...] = (0.25, 0.75)
-    """Others that are tried and shown, but not chosen from."""
+    """Others that are tried, with classical augmentation."""
     pool: int = 10_000
     """Synthetic pictures of a GAN at most, drawn once."""
     each: int = 50
@@ -104,7 +104,8 @@ def _percent(share: float) -> str:
 def sweep(trial: Trial) -> list[Arm]:
     """Return the other shares, with classical augmentation."""
     others = sorted(set(trial.shares) - {trial.share})
-    return [Arm(f"{_percent(share)} GAN", f"{ADDED} with another share", share, classical=True) for share in others]
+    about = f"{ADDED} with another share"
+    return [Arm(f"real + {_percent(share)} GAN + classical", about, share, classical=True) for share in others]
 
 
 def order(arm: Arm, labels: Labels, pool: int, trial: Trial, seed: int) -> NDArray[np.int64]:
@@ -122,22 +123,29 @@ def order(arm: Arm, labels: Labels, pool: int, trial: Trial, seed: int) -> NDArr
     """
     if arm.even:
         return _even(labels, pool if arm.share else 0, trial, seed)
-    fakes = round(arm.share * trial.batch)
-    real = shuffled(len(labels), trial.updates, trial.batch - fakes, seed)
-    fake = shuffled(pool, trial.updates, fakes, APART + seed) if fakes else np.empty((trial.updates, 0), np.int64)
-    return np.concatenate([real, len(labels) + fake], 1)
+    parts, fakes, counts = [], round(arm.share * trial.batch), np.bincount(labels)
+    if fakes < trial.batch:
+        parts.append(shuffled(np.arange(len(labels)), trial.updates, trial.batch - fakes, seed))
+    if fakes:  # of each class in proportion to the real pictures, so that the arms differ in nothing else
+        some = _first_of(pool, counts / counts.max() * (pool / len(counts)))
+        parts.append(len(labels) + shuffled(some, trial.updates, fakes, APART + seed))
+    return np.concatenate(parts, 1)
 
 
 def _even(labels: Labels, pool: int, trial: Trial, seed: int) -> NDArray[np.int64]:
     """Return an order in which classes come equally often, each topped up to the largest from the pool's pictures."""
     counts = np.bincount(labels)
-    number, label = np.divmod(np.arange(pool), len(counts))
-    wanted = np.flatnonzero(number < (counts.max() - counts)[label])
-    rows = np.concatenate([np.arange(len(labels)), len(labels) + wanted])
-    found = balanced_rows_at(rows, np.concatenate([labels, label]), seed, 0, trial.updates * trial.batch)
-    return found.reshape(trial.updates, trial.batch)
+    rows = np.concatenate([np.arange(len(labels)), len(labels) + _first_of(pool, counts.max() - counts)])
+    of_all = np.concatenate([labels, np.arange(pool) % len(counts)])
+    return balanced_rows_at(rows, of_all, seed, 0, trial.updates * trial.batch).reshape(trial.updates, trial.batch)
 
 
-def shuffled(n: int, updates: int, batch: int, seed: int) -> NDArray[np.int64]:
-    """Return an order [updates, batch] in which each of n pictures comes equally often."""
-    return rows_at(np.arange(n), seed, 0, updates * batch).reshape(updates, batch)
+def _first_of(pool: int, wanted: NDArray[np.number]) -> NDArray[np.int64]:
+    """Return the rows of a pool, whose classes take turns, with so many [classes] of each, as far as there are."""
+    number, label = np.divmod(np.arange(pool), len(wanted))
+    return np.flatnonzero(number < wanted[label])
+
+
+def shuffled(rows: NDArray[np.int64], updates: int, batch: int, seed: int) -> NDArray[np.int64]:
+    """Return an order [updates, batch] in which each of some rows comes equally often."""
+    return rows_at(rows, seed, 0, updates * batch).reshape(updates, batch)

@@ -114,32 +114,38 @@ def _error(values: Floats, labels: Labels) -> float:
     return float(np.sqrt((within / counts).sum()) / len(classes))
 
 
-def decide(others: Mapping[str, Right], ours: Mapping[str, tuple[str, Right]], labels: Labels) -> Verdict:
-    """Compare the best of the arms without a GAN with what adds GAN pictures to it, and changes nothing else.
+def best(arms: Mapping[str, Right], labels: Labels) -> str:
+    """Return which of several arms, [..., n] right or wrong, has the highest balanced accuracy; of equals the first."""
+    levels = {name: float(balanced(right, labels).mean()) for name, right in arms.items()} if len(labels) else {}
+    return max(arms, key=lambda name: levels.get(name, 0.0))
+
+
+def decide(others: Mapping[str, Right], name: str, right: Right, labels: Labels) -> Verdict:
+    """Compare the best of the arms without a GAN with one that has GAN pictures.
 
     The best is chosen by the test pictures themselves, which favours it, so that a gain is not found too easily.
 
     Args:
         others: the arms without a GAN by name, [seeds, n], right or wrong.
-        ours: for each of them, the arm that adds GAN pictures: its name, and [sources, seeds, n].
+        name: of the arm with GAN pictures, chosen without a look at the test pictures.
+        right: its [sources, seeds, n].
         labels: [n] of the test pictures.
     """
-    levels = {other: float(balanced(theirs, labels).mean()) for other, theirs in others.items()}
-    against = max(levels, key=lambda other: levels[other])
-    name, right = ours[against]
+    against = best(others, labels)
     found = difference(right, others[against], labels)
     if found.low > 0:
-        word, start = "helps", "The GAN's pictures help"
+        little = f", but by less than {points(POINT)}" if found.high < POINT else ""
+        word, start = "helps", f"The GAN's pictures help{little}"
     elif found.high < 0:
         word, start = "hurts", "The GAN's pictures hurt"
     elif found.high <= POINT:
         word, start = "does not help", f"The GAN's pictures do not help: they bring no gain above {points(POINT)}"
     else:
         word, start = "cannot tell", "It cannot be told whether the GAN's pictures help"
-    level = float(balanced(right, labels).mean())
+    level, theirs = (float(balanced(one, labels).mean()) for one in (right, others[against]))
     sentence = (
-        f"{start}. Balanced accuracy is {percent(level)} with {name} and {percent(levels[against])} with {against}, "
-        f"the best arm without a GAN: {signed(found.mean)} points "
+        f"{start}. Balanced accuracy is {percent(level)} with {name}, the most promising arm with a GAN, and "
+        f"{percent(theirs)} with {against}, the best arm without a GAN: {signed(found.mean)} points "
         f"(95 % interval {signed(found.low)} to {signed(found.high)})."
     )
     return Verdict(word, sentence, _reach(len(right)), against, name, found)
@@ -148,10 +154,13 @@ def decide(others: Mapping[str, Right], ours: Mapping[str, tuple[str, Right]], l
 def _reach(sources: int) -> str:
     if sources == 1:
         return (
-            "This is said of this one generator: the seeds varied the classifier only. "
+            "This is said of this one generator and these training pictures: the seeds varied the classifier only. "
             "Whether the recipe helps, --gan-seeds finds out with several generators."
         )
-    return f"This is said of the recipe: {sources} generators, which differ in their seeds, were tried."
+    return (
+        f"This is said of the recipe: {sources} generators, which differ in their seeds, learned from these training "
+        "pictures."
+    )
 
 
 def warnings(others: Mapping[str, Right], found: Difference, labels: Labels) -> list[str]:
@@ -171,6 +180,11 @@ def warnings(others: Mapping[str, Right], found: Difference, labels: Labels) -> 
             f"Without a GAN, the classifier cannot be told from one that guesses: {level} of {len(labels):,} test "
             f"pictures, where guessing gives {percent(1 / classes)}. The labels seem to carry no information about the "
             "pictures, or there are far too few pictures to learn from, or to judge by; look at the labels first."
+        )
+    if found.sources > max(POINT, found.pictures, found.seeds):
+        told.append(
+            f"The generators differ so much that this alone hides any gain under {points(found.sources)}; more of them "
+            "tell more."
         )
     if found.pictures > POINT:
         told.append(

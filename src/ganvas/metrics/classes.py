@@ -79,7 +79,7 @@ def accuracy_score(dataset: Dataset, images: Pixels, labels: Labels, device: str
     found: dict[str, Any] = {"n": len(images), "reference": len(rows), "test": len(test), "updates": rules.updates}
     with progress("updates of classifiers", 2 * rules.updates) as advance:
         for name, (pictures, truth) in sets.items():
-            order = shuffled(len(pictures), rules.updates, rules.batch, 0)
+            order = shuffled(np.arange(len(pictures)), rules.updates, rules.batch, 0)
             count = len(dataset.classes)
             network = train(pictures, truth, order, count, seed=0, advance=advance, device=device)
             guesses = classify(network, dataset.images[test], device).argmax(1)
