@@ -116,3 +116,14 @@ def test_a_run_that_is_there_goes_on(photos, tmp_path, monkeypatch, capsys):
     assert "is finished" in capsys.readouterr().err
     assert main([*command, "--new"]) == 2
     assert INSIDE in capsys.readouterr().err
+
+
+def test_a_file_takes_no_pictures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    run = trained_on(tmp_path / "run")
+    words = "file is a file, and --out needs a folder there"
+    with pytest.raises(UserError, match=f"cannot write file: {words}"):
+        generate(run, n=1, out="file")
+    with pytest.raises(UserError, match=f"cannot write file/walk.gif: {words}"):
+        interpolate(run, out="file/walk.gif", seeds="0,1", frames=1)

@@ -1,5 +1,6 @@
 """Files: written so that a reader, or a crash, never meets half of one; and told of where they cannot be used."""
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -109,6 +110,8 @@ def made_folder(path: Path) -> Iterator[None]:
         OSError: it cannot be made.
     """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{printable(path)} is a file, and --out needs a folder there")
     try:
         path.mkdir(parents=True, exist_ok=True)
         yield

@@ -159,6 +159,7 @@ class Run:
         networks = dict(state.average.named_children())
         images = state.task.sample(state.average, SAMPLES, dataset)
         about = {"task": self.plan.config.task, "data": self.plan.data, "images": state.images}
+        about["init"] = self.plan.options.get("init")
         specs = {name: describe_network(network) for name, network in networks.items()}
         with tell_unwritable(self.folder):
             size = sheet(len(images), len(class_rows(state.task.classes)))

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 from shades import make_run, paint
 
+import ganvas
 from ganvas import launch
 from ganvas.augmentation import prove as protocol
 from ganvas.augmentation import write as module
@@ -17,6 +18,7 @@ from ganvas.augmentation.trial import Trial
 from ganvas.augmentation.write import augment
 from ganvas.cli import main
 from ganvas.errors import UserError
+from ganvas.modelfile import save_model
 from ganvas.run import open_run
 
 
@@ -75,6 +77,29 @@ def test_a_proof_is_written_and_said(few, tmp_path, capsys):
     assert (run / "proof" / "proof.html").exists()
 
 
+@pytest.mark.parametrize("asked", [{}, {"size": "8"}, {"size": "8", "channels": "1"}], ids=str)
+def test_a_copied_model_file_knows_its_data(few, tmp_path, asked, capsys):
+    run, _ = run_on(few, tmp_path)
+    model, data = ganvas.load(run), ganvas.open_dataset(str(few), **asked)
+    about = model.about | {"data": model.about["data"] | {"digest": data.digest}}
+    spec = open_run(run).plan.config.generator
+    save_model(tmp_path / "copy.safetensors", model.networks, {"generator": spec}, **about)
+    augment(str(tmp_path / "copy.safetensors"), out=str(tmp_path / "set"), per_class=2)
+    assert "trained on" not in capsys.readouterr().err
+    augment(str(tmp_path / "copy.safetensors"), out=str(tmp_path / "proof"), prove=True, updates=10)
+    kept = json.loads((tmp_path / "proof" / "proof.json").read_text())
+    assert kept["about"]["digest"] == data.digest
+
+
+def test_a_file_is_no_folder(few, tmp_path, monkeypatch):
+    run, _ = run_on(few, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for given in ({}, {"prove": True, "updates": 10}):
+        with pytest.raises(UserError, match="cannot write file: file is a file, and --out needs a folder there"):
+            augment(str(run), out="file", **given)
+
+
 def test_a_run_that_may_know_the_test_part_is_refused(few, tmp_path):
     run, _ = run_on(few, tmp_path)
     shutil.copytree(few, tmp_path / "more")
@@ -125,6 +150,7 @@ def test_other_runs_are_trained_where_they_are_missing(few, tmp_path, capsys):
     command = ["train", str(few), "--out", str(out), "--conditional", "yes", "--budget", "3steps", *command]
     assert main(command) == 0
     (run,) = out.iterdir()
+    assert ganvas.load(run).about["init"] is None
     assert main(["augment", str(run), "--prove", "--gan-seeds", "2", *QUICK]) == 0
     assert len(list(out.iterdir())) == 2
     capsys.readouterr()

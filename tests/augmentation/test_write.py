@@ -188,8 +188,9 @@ def test_other_options_and_foreign_files_are_refused(pictures, tmp_path, out):
         augment(str(run), out=str(pictures / "new"))
     assert not (pictures / "new").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot"):
+    with pytest.raises(UserError, match="file is a file, and --out needs a folder there"):
         augment(str(run), out=str(tmp_path / "file"))
+    assert not (tmp_path / "file").stat().st_size
 
 
 def test_a_full_disk_is_told_and_mended(pictures, tmp_path, out, monkeypatch):
@@ -254,13 +255,27 @@ def test_large_pictures_are_compared_small(monkeypatch):
     assert not copies(accept._thumbnails(new), small).any()
 
 
-def test_too_many_rejected_end_it(pictures, tmp_path, out, capsys):
+def only_one(draw):
+    def checked(model, candidates, seed):
+        assert candidates == [(0, 0)]
+        return draw(model, candidates, seed)
+
+    return checked
+
+
+def test_too_many_rejected_end_it(pictures, tmp_path, out, monkeypatch, capsys):
     run, _ = run_on(pictures, tmp_path, errors=-9.0)  # always another class
     command = ["augment", str(run), "--out", str(out), "--per-class", "3", "--min-confidence", "0.9", "--updates", "60"]
+    written = []
     for _ in range(2):
         assert main(command) == 2
         told = " ".join(capsys.readouterr().err.split())
         assert "too many pictures of dark, grey, white were rejected: 180 were drawn, and 0 of 9 accepted" in told
+        assert not provenance(out)["finished"]
+        written.append(files_of(out))
+        monkeypatch.setattr(module, "draw", only_one(module.draw))  # to see that the model is whole
+    assert written[0] == written[1]
+    assert provenance(out)["classifier_accuracy"] is not None
     found = provenance(out)["pictures"]["dark"]
     assert found == {"asked": 3, "made": 0, "rejected": {"low confidence": 3 * MOST}}
 

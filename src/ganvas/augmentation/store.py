@@ -58,27 +58,27 @@ class Store:
     tally: Tally
 
     def open(self) -> bool:
-        """Make the folder, or take up the set in it; return whether that was finished once.
+        """Make the folder, or take up the set in it; return whether its provenance tells all that is there.
 
         Raises:
             UserError: it holds something else, or cannot be used.
         """
         path = self.folder / PROVENANCE
         with tell_unreadable(self.folder):
-            there = self.folder.exists() and any(self.folder.iterdir())
+            there = self.folder.is_dir() and any(self.folder.iterdir())
         if there:
-            finished = self._compare(path)
+            told = self._compare(path)
             with tell_unwritable(self.folder):
                 for unfinished in (*self.folder.glob(".*.tmp"), *self.folder.glob("*/.*.tmp")):
                     unfinished.unlink()
             self._recall()
-            return finished
+            return told == self._state()
         with tell_unwritable(self.folder), made_folder(self.folder):
-            self._write(finished=False)
+            self._write()
         return False
 
-    def _compare(self, path: Path) -> bool:
-        """See that the set there is this one; return whether it was finished."""
+    def _compare(self, path: Path) -> dict[str, Any]:
+        """See that the set there is this one; return its state as it was written."""
         with tell_unreadable(path):
             text = path.read_bytes() if path.is_file() else b""
         try:
@@ -87,14 +87,14 @@ class Store:
             for name, value in self.facts["options"].items():
                 if theirs["options"][name] != value:
                     differ.append("--" + name.replace("_", "-"))
-            finished = bool(theirs["finished"])
+            told = {name: theirs[name] for name in self._state()}
         except (ValueError, KeyError, TypeError) as error:
             what = f"{printable(self.folder)} is not empty, and what is in it is no synthetic set"
             raise UserError(f"{what}; choose another --out") from error
         if differ:
             what = f"{printable(self.folder)} holds a set of another making: {', '.join(differ)} differ"
             raise UserError(f"{what}{'' if len(differ) > 1 else 's'}; choose another --out")
-        return finished
+        return told
 
     def _recall(self) -> None:
         """Count what is there: whole pictures, and the known rejected ones between them."""
@@ -160,7 +160,7 @@ class Store:
                         entry = json.dumps([self.path(candidate).name, int(self.classes[candidate[0]])])
                         file.write(f"{',' if index else ''}\n  {entry}".encode())
                     file.write(b"\n]}\n")
-            self._write(finished=True, **more)
+            self._write(**more)
 
     def accepted(self) -> Iterator[Candidate]:
         """Yield all pictures that are there."""
@@ -169,7 +169,8 @@ class Store:
                 if number not in self.tally.rejected[label]:
                     yield label, number
 
-    def _write(self, finished: bool, **more: Any) -> None:
+    def _state(self) -> dict[str, Any]:
+        """Return what the provenance says of the pictures; a set that lacks some is not finished."""
         counts = {
             name: {
                 "asked": self.tally.wanted[label],
@@ -178,8 +179,11 @@ class Store:
             }
             for label, name in enumerate(self.classes)
         }
+        return {"pictures": counts, "finished": all(one["made"] == one["asked"] for one in counts.values())}
+
+    def _write(self, **more: Any) -> None:
         seeds = {"rule": RULE, "SPAN": seed_of((0, 0), 1, 1), "k": len(self.classes) | 1}
-        found = {**self.facts, **self.about, "seeds": seeds, **more, "pictures": counts, "finished": finished}
+        found = {**self.facts, **self.about, "seeds": seeds, **more, **self._state()}
         atomic_write(self.folder / PROVENANCE, json.dumps(found, indent=1).encode())
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import numpy as np
 
 import ganvas
 from ganvas.augmentation.accept import Examiner, Tally, fill
+from ganvas.augmentation.ancestry import refuse_start, run_of
 from ganvas.augmentation.page import write_proof
 from ganvas.augmentation.prove import prove
 from ganvas.augmentation.store import Store, in_table
@@ -50,7 +52,7 @@ def augment(options: AugmentOptions) -> Path:
     classes_of(model)
     draw(model, [(0, 0)], options.seed)  # one that is broken shows it here, before a long wait
     assert model.path is not None
-    run = open_run(model.path.parent) if (model.path.parent / "config.json").is_file() else None
+    run = run_of(model.path)
     dataset = _open_data(options, model, run)
     if options.prove:
         return _prove(options, rules, model, run, dataset)
@@ -84,9 +86,7 @@ def _open_data(options: AugmentOptions, model: Model, run: Run | None) -> Datase
     """Open the real pictures, in the shape of the model's, and see that they have its classes."""
     data = _source(options, model)
     ours: Any = model.generator.config
-    size, channels = f"{ours.width}x{ours.height}", str(ours.channels)
-    plain = DataOptions(data, size=size, channels=cast(Any, channels), skip_bad=options.skip_bad)
-    dataset = load_dataset(data_options(run, data, options.skip_bad) if run else plain)
+    dataset = load_dataset(data_options(run, data, options.skip_bad)) if run else _as_trained_on(options, model, data)
     if (dataset.width, dataset.height, dataset.channels) != (ours.width, ours.height, ours.channels):
         raise UserError(f"{options.run} makes pictures of another shape than those of {data}")
     if dataset.labels is None:
@@ -95,6 +95,18 @@ def _open_data(options: AugmentOptions, model: Model, run: Run | None) -> Datase
         drawn, there = (", ".join(names[:5]) for names in (model.classes, dataset.classes))
         raise UserError(f"{options.run} draws other classes ({drawn}) than there are in {data} ({there})")
     return dataset
+
+
+def _as_trained_on(options: AugmentOptions, model: Model, data: str) -> Dataset:
+    """Open pictures as a model was given them, as far as its file tells; else in its shape."""
+    ours: Any = model.generator.config
+    plain = DataOptions(data, skip_bad=options.skip_bad)
+    sized = dataclasses.replace(plain, size=f"{ours.width}x{ours.height}")
+    for usual in (plain, sized):  # as the digest is of the options, too
+        with suppress(UserError):  # of pictures too small to derive a size from
+            if _known(model, dataset := load_dataset(usual)):
+                return dataset
+    return load_dataset(dataclasses.replace(sized, channels=cast(Any, str(ours.channels))))
 
 
 def _source(options: AugmentOptions, model: Model) -> str:
@@ -130,7 +142,7 @@ def _write(options: AugmentOptions, rules: Trial, model: Model, dataset: Dataset
     about = {"model": str(model.path), "name": dataset.name, "device": pick_device(options.device).type}
     tally = Tally(_wanted(options, dataset))
     store = Store(folder, dataset.classes, options.seed, in_table(dataset), facts, about, tally)
-    finished = store.open()
+    told = store.open()
     there = sum(map(tally.made, range(len(tally.wanted))))
     if there:
         say(f"{there:,} of {sum(tally.wanted):,} pictures are there already")
@@ -149,7 +161,7 @@ def _write(options: AugmentOptions, rules: Trial, model: Model, dataset: Dataset
     except KeyboardInterrupt:
         say("stopped; the same command goes on")
         raise
-    if work or not finished:
+    if work or not told:
         store.finish(**({"classifier_accuracy": examiner.accuracy} if examiner else {}))
     _tell(store)
     tally.check(dataset.classes)
@@ -205,18 +217,19 @@ def _prove(options: AugmentOptions, rules: Trial, model: Model, run: Run | None,
     folder = Path(options.out).expanduser() if options.out else model.path.parent / "proof"
     refuse_inside(folder, _source(options, model), *model.places)
     _refuse_unknown(options, Path(options.run).expanduser(), model, dataset)
+    fit = run.plan.options.get("fit", "crop") if run else "crop"
+    refuse_start(model, dataset, fit)
     with writable_folder(folder):  # now, and not after hours of training
         gans = _gans(options, rules, model, run, dataset)
+        starts = filter(None, [refuse_start(gan.model, dataset, fit) for gan in gans])
         try:
             proof = prove(dataset, gans, rules, folder=folder, device=pick_device(options.device).type)
         except KeyboardInterrupt:
             say("stopped; the same command goes on")
             raise
         sums = {gan.name: gan.model.sha256 for gan in gans}
-        proof = dataclasses.replace(proof, about={**proof.about, "models": sums})
-        if init := run and run.plan.options.get("init"):
-            warning = f"The GAN's training started from {init}; if that has seen test pictures, nothing is proved."
-            proof = dataclasses.replace(proof, warnings=(*proof.warnings, warning))
+        warnings = (*proof.warnings, *dict.fromkeys(starts))
+        proof = dataclasses.replace(proof, about={**proof.about, "models": sums}, warnings=warnings)
         proof.show()
         write_proof(proof, folder)
     say(f"the page with the plot is {folder / 'proof.html'}")
