@@ -45,7 +45,7 @@ FEWEST_OF_A_CLASS = 50
 MISMATCH = 0.02
 """Weight of telling classes apart, found on MNIST (LOG.md)."""
 ENOUGH_OF_EACH = 100
-"""Training pictures a class, on average, from which it is told so: with 10 it costs variety, with 500 it does not."""
+"""Training pictures a class, on average, from which it is told so; with fewer its use is not proved."""
 WIDEST, COARSE, MOST_SCALES = 128, 8, 5
 """Of networks that translate: feature channels, at most; pixels of the coarsest scale's shorter side; and scales."""
 CLIP_SIDE = 16
@@ -79,7 +79,9 @@ def auto(facts: Facts) -> Config:
     augment, mirror, reasons = varied(facts)
     apart = 0 < ENOUGH_OF_EACH * facts.classes <= facts.images
     if facts.classes:
-        why["weights"] = "so that what is drawn is of its class" if apart else "with so few of a class it costs variety"
+        why["weights"] = (
+            "so that what is drawn is of its class" if apart else "with so few of a class its use is not proved"
+        )
     if patch > 1:
         why["generator.patch"] = f"{patch}x{patch} pixels are made together, since the finest stage costs a CPU most"
     return Config(

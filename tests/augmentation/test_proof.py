@@ -1,18 +1,21 @@
 """Which two ways the verdict compares."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from ganvas.augmentation.proof import Proof, conclude
 from ganvas.augmentation.trial import Trial, arms, sweep
 
+USUAL = Trial()
 TRAIN = np.array([0] * 9 + [1])
 REAL = {"real": 0.70, "real + classical": 0.82, "real + oversampling": 0.80}
 
 
-def proved(test: dict[str, float], val: dict[str, float], v: int = 400) -> Proof:
+def proved(test: dict[str, float], val: dict[str, float], v: int = 400, rules: Trial = USUAL) -> Proof:
     """Draw the conclusion of arms that are right in so many cases, 70 % where nothing else is said."""
-    rules, n, random = Trial(), 4000, np.random.default_rng(0)
+    n, random = 4000, np.random.default_rng(0)
     all_arms = arms(rules, TRAIN), sweep(rules)
     ease = [np.random.default_rng(i).permutation(count) / max(1, count) for i, count in enumerate((n, v))]
 
@@ -36,6 +39,12 @@ def test_the_most_promising_arm_with_a_gan_is_judged_wherever_its_partner_stands
 def test_what_promises_most_is_not_chosen_by_the_test_pictures():
     said = proved({"real + GAN": 0.90}, {"real + GAN + classical": 0.75}).verdict
     assert (said.word, said.ours) == ("hurts", "real + GAN + classical")
+
+
+def test_few_updates_are_told():
+    few = dataclasses.replace(Trial(), updates=20)
+    told = [one.warnings for one in (proved({}, {}), proved({}, {}, rules=few))]
+    assert [any("only 20 updates" in warning for warning in some) for some in told] == [False, True]
 
 
 def test_a_gan_alone_is_no_arm_to_choose():

@@ -116,6 +116,8 @@ def conclude(
     unseen = [name for c, name in enumerate(classes) if not counts["test"][c]]
     if unseen:
         told.append(f"No test picture shows {', '.join(unseen)}, so nothing is said of that.")
+    if trial.updates < Trial.updates:
+        told.append(f"Each classifier got only {trial.updates:,} updates, which may be too few to tell the ways apart.")
     if about["duplicates"]:
         told.append(f"{about['duplicates']:,} test pictures were left out, for they are training pictures too.")
     results = {

@@ -86,7 +86,7 @@ def arms(trial: Trial, labels: Labels) -> list[Arm]:
         Arm(ADDED, f"{half} of each batch from the GAN, all altered", trial.share, classical=True, beside=CLASSICAL),
         Arm(
             "real + GAN for the rare",
-            f"as {OVERSAMPLED}, with GAN pictures instead of repeats ({part} of all)",
+            f"as {OVERSAMPLED}, with GAN pictures instead of repeats (at most {part} of all)",
             lacking,
             classical=True,
             even=True,
