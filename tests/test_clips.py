@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from films import silence
 from PIL import Image, ImageSequence
 
 from ganvas.clips import MOVED, STILL, Clip, Smoother, UnreadableError, open_clip, save_clip
@@ -154,12 +155,7 @@ def test_what_is_no_whole_clip_is_told(tmp_path, monkeypatch):
     (tmp_path / "half.mp4").write_bytes(data[: len(data) // 2])
     (tmp_path / "no.mp4").write_bytes(b"nothing")
     (tmp_path / "no.webp").write_bytes(b"nothing")
-    with av.open(str(tmp_path / "sound.mp4"), "w") as sound:
-        stream = sound.add_stream("aac", rate=8000)
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        silence.sample_rate = 8000
-        sound.mux(stream.encode(silence))
-        sound.mux(stream.encode())
+    silence(tmp_path / "sound.mp4")
     reasons = {
         "half.gif": "truncated",
         "half.mp4": "Invalid data",

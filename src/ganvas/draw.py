@@ -19,6 +19,7 @@ from ganvas.console import progress, say
 from ganvas.data.decode import ENDINGS
 from ganvas.errors import UserError
 from ganvas.files import atomic_file, made_folder, refuse_inside, tell_unwritable
+from ganvas.models.video import MOST_FRAMES
 from ganvas.options import GenerateOptions, InterpolateOptions, takes
 from ganvas.pictures import (
     COMFORT,
@@ -38,8 +39,6 @@ USUAL = 64
 """Pictures, unless it is said which or how many."""
 SHOWN = 64
 """Pictures in the overview, at most, unless it is asked for more."""
-MOST_FRAMES = 4096
-"""Of a clip."""
 LONGEST = 1_000_000
 """Pictures of the longest walk, all its frames and cells together; their noise is held in memory."""
 

@@ -232,6 +232,16 @@ def open_run(folder: Path) -> Run:
     return Run(folder, plan)
 
 
+def run_of(path: Path) -> Run | None:
+    """Return the run that a folder is, or that a model's file lies in; None where there is none.
+
+    Raises:
+        UserError: its config.json is broken.
+    """
+    folder = path if path.is_dir() else path.parent
+    return open_run(folder) if path.exists() and (folder / "config.json").is_file() else None
+
+
 def identity(options: TrainOptions, digest: str) -> dict[str, Any]:
     """Return what two commands must have in common to mean the same run."""
     plain = {k: v for k, v in asdict(options).items() if k not in ELSEWHERE}

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from pretenders import Noise, Pretender
 
 import ganvas
+from ganvas.augmentation import write
 from ganvas.augmentation.trial import Trial
 from ganvas.data import Dataset
 
@@ -38,6 +40,18 @@ def few(digits: Dataset) -> Callable[[int], Dataset]:
 @pytest.fixture
 def quick() -> Trial:
     return Trial(updates=40, batch=16, shares=(), pool=600)
+
+
+@pytest.fixture
+def one_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests share what is prepared."""
+    monkeypatch.setenv("GANVAS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def small_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `ganvas augment` train its classifiers on few pictures."""
+    monkeypatch.setattr(write, "Trial", partial(Trial, batch=16, shares=(), pool=100))
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import hashlib
 import json
 import shlex
 import shutil
-from functools import partial
 
 import pytest
 from shades import make_run, paint
@@ -14,22 +13,13 @@ import ganvas
 from ganvas import launch
 from ganvas.augmentation import prove as protocol
 from ganvas.augmentation import write as module
-from ganvas.augmentation.trial import Trial
 from ganvas.augmentation.write import augment
 from ganvas.cli import main
 from ganvas.errors import UserError
 from ganvas.modelfile import save_model
 from ganvas.run import open_run
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("GANVAS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(module, "Trial", partial(Trial, batch=16, shares=(), pool=100))
+pytestmark = pytest.mark.usefixtures("one_cache", "small_trials")
 
 
 def run_on(pictures, tmp_path, name="run", **settings):

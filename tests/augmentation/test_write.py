@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from functools import partial
 
 import numpy as np
 import pytest
@@ -20,15 +19,7 @@ from ganvas.cli import main
 from ganvas.data.labels import fraction
 from ganvas.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("GANVAS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(module, "Trial", partial(Trial, batch=16, shares=(), pool=100))
+pytestmark = pytest.mark.usefixtures("one_cache", "small_trials")
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,9 @@ import io
 import sys
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from films import animate, greys, shoot
+from films import animate, greys, shoot, silence
 from PIL import Image
 
 from ganvas import UserError
@@ -170,12 +169,7 @@ def test_a_clip_that_ends_between_two_frames(tmp_path: Path, name: str, mark: by
 
 
 def test_sound_alone_is_no_film(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "a.mp4"), "w") as sound:
-        stream = sound.add_stream("aac", rate=8000)
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        silence.sample_rate = 8000
-        sound.mux(stream.encode(silence))
-        sound.mux(stream.encode())
+    silence(tmp_path / "a.mp4")
     with pytest.raises(ValueError, match="only sound"):
         first_frame(["a.mp4"], lambda name: tmp_path / name)
 

@@ -9,7 +9,7 @@ import numpy as np
 from ganvas.augmentation.leaks import hashes
 from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
-from ganvas.run import Run, data_options, open_run
+from ganvas.run import Run, data_options, run_of
 from ganvas.sample import Model
 
 
@@ -55,16 +55,6 @@ def refuse_start(model: Model, dataset: Dataset, fit: str) -> str | None:
         return None
     told = "whether test pictures were seen there cannot be told, and if they were, nothing is proved."
     return f"The GAN's training started from {_words(chain)}; {told}"
-
-
-def run_of(path: Path) -> Run | None:
-    """Return the run that a folder is, or that a model's file lies in; None where there is none.
-
-    Raises:
-        UserError: its config.json is broken.
-    """
-    folder = path if path.is_dir() else path.parent
-    return open_run(folder) if path.exists() and (folder / "config.json").is_file() else None
 
 
 def _started(init: str, folder: Path) -> Run | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 import ganvas
 from ganvas.augmentation.accept import Examiner, Tally, fill
-from ganvas.augmentation.ancestry import refuse_start, run_of
+from ganvas.augmentation.ancestry import refuse_start
 from ganvas.augmentation.page import write_proof
 from ganvas.augmentation.prove import prove
 from ganvas.augmentation.store import Store, in_table
@@ -22,7 +22,7 @@ from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
 from ganvas.files import refuse_inside, tell_unwritable, writable_folder
 from ganvas.options import AugmentOptions, DataOptions, takes
-from ganvas.run import Plan, Run, data_options, open_run
+from ganvas.run import Plan, Run, data_options, open_run, run_of
 from ganvas.sample import Model, load, pick_device
 
 ASKED = ("per_class", "balance", "min_confidence", "no_copies", "seed", "updates")
@@ -218,17 +218,17 @@ def _prove(options: AugmentOptions, rules: Trial, model: Model, run: Run | None,
     refuse_inside(folder, _source(options, model), *model.places)
     _refuse_unknown(options, Path(options.run).expanduser(), model, dataset)
     fit = run.plan.options.get("fit", "crop") if run else "crop"
-    refuse_start(model, dataset, fit)
+    starts = [refuse_start(model, dataset, fit)]
     with writable_folder(folder):  # now, and not after hours of training
         gans = _gans(options, rules, model, run, dataset)
-        starts = filter(None, [refuse_start(gan.model, dataset, fit) for gan in gans])
+        starts += [refuse_start(gan.model, dataset, fit) for gan in gans[1:]]  # the first is the model's
         try:
             proof = prove(dataset, gans, rules, folder=folder, device=pick_device(options.device).type)
         except KeyboardInterrupt:
             say("stopped; the same command goes on")
             raise
         sums = {gan.name: gan.model.sha256 for gan in gans}
-        warnings = (*proof.warnings, *dict.fromkeys(starts))
+        warnings = (*proof.warnings, *dict.fromkeys(filter(None, starts)))
         proof = dataclasses.replace(proof, about={**proof.about, "models": sums}, warnings=warnings)
         proof.show()
         write_proof(proof, folder)

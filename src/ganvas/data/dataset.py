@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ganvas.data.build import Summary
 from ganvas.data.sampler import rows_at
+from ganvas.pictures import still
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +65,7 @@ class Dataset:
     @property
     def stills(self) -> "Dataset":
         """The middle frames of clips, as pictures; pictures as they are."""
-        return replace(self, images=self.images[:, self.frames // 2], rate=0.0) if self.frames > 1 else self
+        return replace(self, images=still(self.images), rate=0.0) if self.frames > 1 else self
 
     @cached_property
     def names(self) -> list[str]:

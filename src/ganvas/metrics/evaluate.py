@@ -28,7 +28,7 @@ from ganvas.options import TRANSLATIONS, DataOptions, EvaluateOptions, takes
 from ganvas.pictures import Pixels, still
 from ganvas.report import Neighbours, neighbours, write_report
 from ganvas.report.measures import COLUMNS, MEASURES
-from ganvas.run import Run, data_options, open_run
+from ganvas.run import Run, data_options, run_of
 from ganvas.sample import Model, load, pick_device, render
 from ganvas.tiles import translated
 
@@ -217,8 +217,7 @@ def _holds_pictures(path: Path) -> bool:
 def _open_model(options: EvaluateOptions, path: Path) -> tuple[Model, Run | None]:
     model = load(path, weights=options.weights, device=options.device, trust=options.trust)
     assert model.path is not None
-    folder = model.path.parent
-    run = open_run(folder) if (folder / "config.json").is_file() else None
+    run = run_of(model.path)
     if model.about.get("task") not in TRANSLATIONS:
         next(drawn(model, 1))  # one that is broken shows it here, before a long wait
     if options.size or (run and options.fit):

@@ -64,6 +64,31 @@ def quiet(_: str, __: int) -> Iterator[Callable[[int], None]]:
     yield lambda _: None
 
 
+def without_features(dataset: Dataset, split: str, n: int, reference: int, precision: str = "fp32") -> Measured:
+    """Return what makes a value comparable that is taken from the pixels themselves; the value is yet to be put in.
+
+    Args:
+        dataset: of the pictures.
+        split: where the held-out ones are from.
+        n: fakes.
+        reference: what they are compared with.
+        precision: of the computation.
+    """
+    return Measured(
+        value=math.nan,
+        floor=None,
+        ceiling=None,
+        n=n,
+        reference=reference,
+        split=split,
+        extractor="none",
+        digest="",
+        input=f"{dataset.width}x{dataset.height}",
+        resizer="none",
+        precision=precision,
+    )
+
+
 class Judge:
     """The features of real pictures, extracted once and kept on disk, against which fakes are measured."""
 

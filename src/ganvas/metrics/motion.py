@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ganvas.data import Dataset
 from ganvas.metrics.features import Extractor
-from ganvas.metrics.judge import Judge, Measured
+from ganvas.metrics.judge import Judge, Measured, without_features
 from ganvas.metrics.scores import frechet
 from ganvas.pictures import Pixels
 
@@ -100,19 +100,7 @@ def motions(dataset: Dataset, judge: Judge, fakes: Iterable[Pixels], worst: Iter
     n = min(MOST, judge.n)
     made, nothing = (_first(batches, n) for batches in (fakes, worst))
     train, held = (dataset.images[rows[:MOST]] for rows in (judge.rows, judge.held))
-    shared = Measured(
-        value=0.0,
-        floor=None,
-        ceiling=None,
-        n=len(made),
-        reference=len(train),
-        split=judge.split,
-        extractor="none",
-        digest="",
-        input=f"{dataset.width}x{dataset.height}",
-        resizer="none",
-        precision="fp64",
-    )
+    shared = without_features(dataset, judge.split, len(made), len(train), "fp64")
     found = {}
     for name, describe in STATISTICS.items():
         real = describe(train)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ganvas.data import Dataset
 from ganvas.data.decode import to_channels
-from ganvas.metrics.judge import Judge, Measured
+from ganvas.metrics.judge import Judge, Measured, without_features
 from ganvas.metrics.likeness import content, likeness
 from ganvas.pictures import Pixels, with_channels
 
@@ -73,17 +73,5 @@ def likenesses(dataset: Dataset, judge: Judge, fakes: Pixels) -> dict[str, Measu
         values = likeness(fakes, dataset.images[targets(judge)])
     else:
         values = {"content": content(dataset.source.images[sources(dataset, judge)], fakes)}
-    shared = Measured(
-        value=0.0,
-        floor=None,
-        ceiling=None,
-        n=len(fakes),
-        reference=len(fakes),
-        split=dataset.held_out(judge.split),
-        extractor="none",
-        digest="",
-        input=f"{dataset.width}x{dataset.height}",
-        resizer="none",
-        precision="fp32",
-    )
+    shared = without_features(dataset, dataset.held_out(judge.split), len(fakes), len(fakes))
     return {name: replace(shared, value=value) for name, value in values.items()}

@@ -7,6 +7,7 @@ convolutions in space and then in time (Tran et al. 2018, "A closer look at spat
 
 import itertools
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from ganvas.models import r3gan
 from ganvas.models.layers import ACTIVATED, OfClass, Plain, activate, conv, initialised
 
 MOST_FRAMES = 2**12
+"""Of a clip."""
 
 
 @dataclass(frozen=True)
@@ -64,23 +66,24 @@ class GeneratorConfig(r3gan.DiscriminatorConfig):
         return self.content + frames * self.motion
 
 
+def _of_frames(config: r3gan.DiscriminatorConfig) -> dict[str, Any]:
+    """Return the settings that a network of pictures has, too."""
+    return {field.name: getattr(config, field.name) for field in fields(r3gan.DiscriminatorConfig)}
+
+
 class Generator(nn.Module):
     """Noise to clips."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        shared = {field.name: getattr(config, field.name) for field in fields(r3gan.DiscriminatorConfig)}
-        self.decoder = r3gan.Generator(r3gan.GeneratorConfig(**shared, z_dim=config.content + config.path))
+        self.decoder = r3gan.Generator(r3gan.GeneratorConfig(**_of_frames(config), z_dim=config.content + config.path))
         self.of_class = OfClass(config.classes, config.motion) if config.classes else None
         self.walk = nn.GRU(config.motion * (2 if config.classes else 1), config.path, batch_first=True)
-        for (
-            name,
-            weights,
-        ) in self.walk.named_parameters():  # so that it moves from the start, more by itself than by noise
-            nn.init.normal_(
-                weights, std=1.0 if "bias" in name else (2.0 if "hh" in name else 0.5) * weights.shape[1] ** -0.5
-            )
+        # So that it moves from the start, more by itself than by noise.
+        for name, weights in self.walk.named_parameters():
+            gain = 2.0 if "hh" in name else 0.5
+            nn.init.normal_(weights, std=1.0 if "bias" in name else gain * weights.shape[1] ** -0.5)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Map noise to clips.
@@ -110,8 +113,7 @@ class Discriminator(nn.Module):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
-        shared = {field.name: getattr(config, field.name) for field in fields(r3gan.DiscriminatorConfig)}
-        self.frame = r3gan.Discriminator(r3gan.DiscriminatorConfig(**shared))
+        self.frame = r3gan.Discriminator(r3gan.DiscriminatorConfig(**_of_frames(config)))
         self.clip = ClipDiscriminator(config)
 
 
@@ -144,10 +146,10 @@ class ClipDiscriminator(nn.Module):
         frames = x.shape[1]
         change = torch.cat([x.new_zeros(x[:, :1].shape), x[:, 1:] - x[:, :-1]], 1)
         image = torch.cat([x, change], 2).flatten(0, 1)
-        x = image.new_zeros(())
-        for stage, time, size, from_image in zip(self.stages, self.times, self.sizes, self.from_images, strict=True):
+        parts = zip(self.stages, self.times, self.sizes, self.from_images, strict=True)
+        for number, (stage, time, size, from_image) in enumerate(parts):
             seen = from_image(F.adaptive_avg_pool2d(image, size))
-            x = activate(seen) if x.dim() == 0 else F.adaptive_avg_pool2d(x, size) + seen
+            x = F.adaptive_avg_pool2d(x, size) + seen if number else activate(seen)
             x = time(stage(x), frames)
         x = (x * self.basis).sum((2, 3)).reshape(-1, frames, x.shape[1]).mean(1)
         logits: Tensor = self.to_logit(x).squeeze(1)

@@ -92,7 +92,7 @@ def shape_of(plan: Plan) -> tuple[int, int]:
 def _corner(path: Path, plan: Plan, across: int) -> list[Image.Image]:
     """Return the first pictures of a saved grid, so many across and down at most; of clips frame by frame.
 
-    None if it cannot be read.
+    Nothing if it cannot be read.
     """
     width, height = shape_of(plan)
     scale = whole_factor(width, height, COMFORT)

@@ -38,3 +38,14 @@ def shoot(path: Path, times: list[int] | int = 8, codec: str = "libx264", clock:
             film.mux(stream.encode(frame))
         film.mux(stream.encode())
     return path
+
+
+def silence(path: Path) -> Path:
+    """Write a film that has sound only."""
+    with av.open(str(path), "w") as sound:
+        stream = sound.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        sound.mux(stream.encode(frame))
+        sound.mux(stream.encode())
+    return path
