@@ -41,6 +41,12 @@ def test_what_promises_most_is_not_chosen_by_the_test_pictures():
     assert (said.word, said.ours) == ("hurts", "real + GAN + classical")
 
 
+@pytest.mark.parametrize(("v", "name"), [(60, "real + GAN + classical"), (4000, "real + 25 % GAN + classical")])
+def test_what_luck_explains_does_not_outweigh_the_best_arms_partner(v, name):
+    val = {"real + GAN + classical": 0.80, "real + 25 % GAN + classical": 0.85}
+    assert proved({}, val, v=v).verdict.ours == name
+
+
 def test_few_updates_are_told():
     few = dataclasses.replace(Trial(), updates=20)
     told = [one.warnings for one in (proved({}, {}), proved({}, {}, rules=few))]

@@ -17,6 +17,7 @@ from ganvas.augmentation.verdict import (
     decide,
     interval,
     percent,
+    promising,
     recalls,
     span,
     warnings,
@@ -109,7 +110,7 @@ def conclude(
     others = {arm.name: right[arm.name][0] for arm in arms if not arm.share}
     against = best(others, test)
     ours = sorted((arm for arm in (*arms, *sweep) if 0 < arm.share < 1), key=lambda arm: arm.beside != against)
-    chosen = best({arm.name: promise[arm.name] for arm in ours}, val)
+    chosen = promising({arm.name: promise[arm.name] for arm in ours}, val)
     verdict = decide(others, chosen, right[chosen], test)
     counts = {part: np.bincount(labels, minlength=len(classes)) for part, labels in (("train", train), ("test", test))}
     told = warnings(others, verdict.difference, test)

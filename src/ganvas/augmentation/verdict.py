@@ -120,6 +120,21 @@ def best(arms: Mapping[str, Right], labels: Labels) -> str:
     return max(arms, key=lambda name: levels.get(name, 0.0))
 
 
+def promising(arms: Mapping[str, Right], labels: Labels) -> str:
+    """Return the first of several arms, or the best where it is better than the first beyond luck.
+
+    Few labels leave few pictures to choose by, on which the best of many arms is the luckiest.
+
+    Args:
+        arms: [sources, seeds, n], right or wrong, by name.
+        labels: [n] of the pictures to choose by; n may be 0.
+    """
+    first, found = next(iter(arms)), best(arms, labels)
+    if found == first or difference(arms[found], arms[first].mean(0), labels).low <= 0:
+        return first
+    return found
+
+
 def decide(others: Mapping[str, Right], name: str, right: Right, labels: Labels) -> Verdict:
     """Compare the best of the arms without a GAN with one that has GAN pictures.
 
