@@ -22,6 +22,7 @@ from ganvas.data import Dataset
 from ganvas.health import MOST_ROLL_BACKS, SKIPS
 from ganvas.metrics.features import Extractor
 from ganvas.metrics.judge import Judge, Measured
+from ganvas.pictures import save_gif
 from ganvas.state import State
 from ganvas.tasks.base import Batch
 
@@ -298,6 +299,55 @@ def test_nans_without_end_stop_the_run_with_advice(
         (advice,) = [line for line in told().splitlines() if line.startswith("ganvas: ")]
         assert ADVICE in advice
     is_sound(only_run(tmp_path))
+
+
+# ------------------------------------------------------------------------------------------- clips
+
+
+def moving(folder: Path, n: int, different: int) -> Path:
+    """Write clips of 4 frames 8x8, of which so many differ, and only in their last frame."""
+    folder.mkdir()
+    for i in range(n):
+        clip = np.repeat(DIGITS[:1, ..., None], 4, 0).repeat(3, -1)
+        clip[1:3] += np.array([10, 20], np.uint8)[:, None, None, None]  # or equal frames would become one
+        clip[3] = DIGITS[i % different, ..., None] // 2 + 128
+        save_gif(clip, folder / f"{i:04}.gif", 10)
+    return folder
+
+
+def of_clips(data: Path, out: Path, *more: str) -> list[str]:
+    networks = [f"--set={player}.widths=(8,8)" for player in ("generator", "discriminator")]
+    words = ["--task", "video", "--frames", "4", "--precision", "fp32", "--augment", "no"]
+    return ["train", str(data), "--out", str(out), *networks, *words, *more]
+
+
+@pytest.mark.parametrize(
+    ("different", "notes"),
+    [(1, ["all clips are equal"]), (8, ["only 8 different clips", "of the clips are exact duplicates"]), (120, [])],
+)
+def test_poor_clips_are_trained_on_with_a_note(different: int, notes: list[str], tmp_path: Path, told: Told) -> None:
+    data = moving(tmp_path / "poor", 120, different)
+    assert main(of_clips(data, tmp_path / "runs", "--budget", "5steps")) == 0
+    run, said = only_run(tmp_path / "runs"), told()
+    is_sound(run)
+    assert said.count("note: ") == len(notes)
+    assert all(note in said and note in (run / "report.html").read_text() for note in notes)
+
+
+def test_nans_in_clips_are_skipped_and_in_a_row_roll_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    spoil(monkeypatch, [4, *range(12, 12 + SKIPS)])
+    data = moving(tmp_path / "clips", 120, 120)
+    assert main(of_clips(data, tmp_path / "runs", "--budget", "30steps")) == 0
+    run, said = only_run(tmp_path / "runs"), told()
+    is_sound(run)
+    assert SKIPS < last_line(run)["skipped"] <= 2 * (SKIPS + 1)
+    assert "updates skipped (not finite)" in said
+    what = f"{SKIPS} steps in a row had losses that are not finite; going back to the last good weights"
+    assert said.count(what) == 1
+    assert what in (run / "report.html").read_text()
+    assert np.isfinite(last_line(run)["discriminator/clip"])
 
 
 # ------------------------------------------------------------------------------------------- pictures

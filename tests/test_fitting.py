@@ -11,9 +11,10 @@ from ganvas import recipe
 from ganvas.cli import main
 from ganvas.config import Budget, Config, Facts
 from ganvas.errors import UserError
-from ganvas.fitting import complete
+from ganvas.fitting import complete, judge_of
 from ganvas.options import TrainOptions
 from ganvas.presets import find_preset
+from ganvas.run import open_run
 
 TINY = ["--set", "generator.widths=(8,4)", "--set", "generator.blocks=1", "--set", "discriminator.widths=(8,4)"]
 SHARED = ["--budget", "1steps", "--precision", "fp32", "--threads", "1", "--batch", "2", "--features", "none"]
@@ -106,6 +107,9 @@ def test_models_are_taken_over_as_far_as_another_task_has_them(
     said = " ".join(capsys.readouterr().err.split())
     assert "has no projector for this training; that starts from scratch" in said
     assert "has no discriminator for this training; that starts from scratch" in said
+    ours = open_run(paired).plan.config.discriminator
+    assert judge_of(paired, ours) == ours
+    assert judge_of(paired / "model.safetensors", ours) is None  # a file is taken alone
     again = trained(tmp_path / "again", places["AB"], "--task", "unpaired", "--preset", "cut", "--init", str(unpaired))
     assert "from scratch" not in capsys.readouterr().err
     for run, init, prefixes in (

@@ -359,5 +359,9 @@ def test_data_that_cannot_do_is_told_in_words(monkeypatch):
     assert [f.kind for f in doubled] == ["duplicates"]
     assert "50%" in doubled[0].message
     assert [f.kind for f in of_data(images, rows[:8].repeat(20))] == ["few", "duplicates"]
+    clips = np.stack([images[:150]] * 3, 1)
+    assert kinds(of_data(clips, rows[:8])) == [("few", "tell")]
+    clips[:, 0] = 7  # they differ behind their first frame
+    assert of_data(clips, rows[:150]) == []
     monkeypatch.setattr("ganvas.health.LOOKED_AT", 60)
     assert of_data(images, rows) == []  # few are looked at, but there are more

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import ganvas
 from ganvas.cli import main
+from ganvas.pictures import save_gif
 
 TINY = ["--set", "generator.widths=(8,8)", "--set", "discriminator.widths=(8,8)", "--precision", "fp32", "--batch", "8"]
 
@@ -53,6 +54,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = random.integers(0, 255, (8, 8, 3), np.uint8)
         pixels[:, : i % 8] = 0
         Image.fromarray(pixels).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, random = tmp_path_factory.mktemp("clips"), np.random.default_rng(0)
+    for i in range(40):
+        save_gif(random.integers(0, 255, (4, 8, 8, 3), np.uint8), folder / f"{i}.gif", 10)
     return folder
 
 
@@ -130,11 +139,14 @@ def test_finished_new_extend_and_options(pictures: Path, tmp_path: Path, capsys:
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"0000{i}-photos-auto" for i in range(3)]
 
 
-@pytest.mark.parametrize("budget", ["60steps"])
-def test_killed_at_any_moment_it_ends_in_the_same_weights(pictures: Path, tmp_path: Path, budget: str) -> None:
-    more = ["--budget", budget, "--snap", "7steps", "--seed", "3", "--mirror", "yes"]
-    whole = command(pictures, tmp_path / "whole", *more)
-    broken = command(pictures, tmp_path / "broken", *more)
+@pytest.mark.parametrize("task", ["generate", "video"])
+def test_killed_at_any_moment_it_ends_in_the_same_weights(
+    pictures: Path, clips: Path, tmp_path: Path, task: str
+) -> None:
+    more = ["--budget", "60steps", "--snap", "7steps", "--seed", "3", "--mirror", "yes"]
+    data, more = (clips, [*more, "--task", "video", "--frames", "4"]) if task == "video" else (pictures, more)
+    whole = command(data, tmp_path / "whole", *more)
+    broken = command(data, tmp_path / "broken", *more)
     assert finish(start("never", 0, whole))[0] == 0
     random = np.random.default_rng(1)
     kills = [("save", 1), ("seconds", random.uniform(0.02, 0.3)), ("save", 3), ("seconds", random.uniform(0.1, 0.5))]

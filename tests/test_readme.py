@@ -21,7 +21,7 @@ NEEDS_ANOTHER_RUN = {"--resume": "there is no unfinished run"}  # for the run ab
 
 @pytest.fixture(autouse=True)
 def somewhere(tmp_path, monkeypatch):
-    """A folder with `photos/` of two classes, `drawings/` of pairs, a sketch, `clips/`, and a clip to stand in."""
+    """A folder with `photos/` of two classes, `drawings/` of pairs, two pictures, `clips/`, and a clip to stand in."""
     photos = tmp_path / "photos"
     photos.mkdir()
     random = np.random.default_rng(0)
@@ -33,12 +33,15 @@ def somewhere(tmp_path, monkeypatch):
     for i in range(60):
         Image.fromarray(random.integers(0, 256, (8, 16, 3), np.uint8)).save(tmp_path / "drawings" / f"{i}.png")
     Image.fromarray(random.integers(0, 256, (9, 21, 3), np.uint8)).save(tmp_path / "sketch.png")
+    Image.fromarray(random.integers(0, 256, (30, 20, 3), np.uint8)).save(tmp_path / "mine.png")
     (tmp_path / "clips").mkdir()
     for i in range(30):
         save_gif(random.integers(0, 256, (8, 8, 8, 3), np.uint8), tmp_path / f"clips/{i}.gif", 10)
     (tmp_path / "clips/29.gif").rename(tmp_path / "jump.gif")
     monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("ganvas.completion.STEPS", 3)
+    monkeypatch.setattr("ganvas.projection.STEPS", 3)
+    monkeypatch.setattr("ganvas.studio.serve._serve", lambda *_: None)  # which would go on until Ctrl-C
     monkeypatch.chdir(tmp_path)
 
 
@@ -47,6 +50,8 @@ def ganvas(words, capsys):
     words = [LESS.get(word, word) for word in words]
     if words[0] == "train":
         words += ["--precision", "fp32", "--batch", "4"]
+    if words[0] == "studio":
+        words += ["--no-browser"]
     if "--prove" in words:
         words += ["--updates", "10"]
     try:
@@ -87,7 +92,7 @@ def test_every_block(tmp_path, capsys):
                 shell(line, capsys)
         else:
             exec(text.replace('budget="10m"', 'budget="3steps", precision="fp32", batch=4'), {})
-    for name in ("walk.gif", "moves.gif", "continued.gif"):
+    for name in ("walk.gif", "moves.gif", "continued.gif", "projected.png", "from-mine.gif", "directions.png"):
         assert (tmp_path / name).is_file()
     assert (tmp_path / "contact-sheet.png").is_file()
     assert (tmp_path / "coloured/sketch.png").is_file()

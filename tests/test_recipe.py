@@ -36,6 +36,14 @@ def test_the_default_recipe_suits_every_shape(width, height, channels):
         assert discriminator(images).shape == (2,)
 
 
+def test_of_clips_the_penalties_weigh_more_and_the_reasons_are_of_what_is_there():
+    of_clips = dataclasses.replace(facts(32, 32, 3), task="video", frames=8)
+    config, pictures = recipe.video(of_clips), recipe.auto(of_clips)
+    assert config.objective.gamma == pytest.approx(4 * pictures.objective.gamma, rel=0.05)
+    assert "4 times" in config.why["objective.gamma"]
+    assert (config.weights, "weights" in config.why) == ({}, False)
+
+
 def test_the_default_recipe_does_not_depend_on_anything_but_the_facts():
     assert recipe.auto(facts()) == recipe.auto(facts())
 

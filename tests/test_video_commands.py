@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import Page
 from PIL import Image
 
 import ganvas
 from ganvas.cli import main
 from ganvas.errors import UserError
+from ganvas.metrics import evaluate
 from ganvas.pictures import save_gif
 
 SIDE, FRAMES = 16, 4
@@ -148,13 +150,43 @@ def test_a_clip_goes_on(run, clips, tmp_path, capsys, monkeypatch):
     for one, other in zip(begin, there, strict=False):
         assert np.abs(np.asarray(one, int) - np.asarray(other, int)).max() <= 16
     assert "the model knows the 4 frames as" in capsys.readouterr().err
+    monkeypatch.setattr("ganvas.completion.LONGEST", 4)  # so the classes are searched one after the other
+    again = tmp_path / "new" / "on.gif"
+    assert main(["continue", str(run), str(clips / "left" / "000.gif"), "--frames", "5", "--out", str(again)]) == 0
+    assert len(frames_of(again)) == FRAMES + 5
+    monkeypatch.setattr("ganvas.completion.LONGEST", 3)
+    assert main(["continue", str(run), str(clips / "left" / "000.gif"), "--out", str(again)]) == 2
+    assert "has more than 3 frames; it takes 2 to 3" in capsys.readouterr().err
 
 
-def test_clips_are_measured_by_what_they_show_and_how_they_move(run, clips):
+def test_clips_are_measured_by_what_they_show_and_how_they_move(run, monkeypatch):
+    made, makers = evaluate.made, []
+
+    def counted(model, *others):
+        makers.append(model)
+        return made(model, *others)
+
+    monkeypatch.setattr(evaluate, "made", counted)
     found = ganvas.evaluate(run, features="random", n=50)
+    assert len(makers) == 2  # the model and an untrained one, once each
     for name in ("kernel", "frechet", "spectrum", "warping"):
         assert found[name]["floor"] < found[name]["value"], name
     assert found["kernel"]["extractor"] == "random over time"
+
+
+def test_all_that_is_said_of_clips_calls_them_clips(run, clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["train", str(clips), "--task", "video", "--frames", "4", "--dry-run", "--budget", "3steps"]) == 0
+    assert main(["evaluate", str(run), "--data", str(clips), "--features", "random"]) == 0
+    said = capsys.readouterr().err
+    page = Page((run / "report.html").read_text())
+    labels = [str(one[name]) for tag, name in (("img", "alt"), ("svg", "aria-label")) for one in page.all(tag)]
+    for text in (said, page.text, *labels):
+        assert not re.search("picture|image", text, re.IGNORECASE), text
+    assert "clips/s" in said
+    assert "nearer to the training than to held-back clips" in page.text
+    assert "Of each clip the frame in its middle is shown." in page.text
+    assert "training clips, held out: test" in said
 
 
 @pytest.mark.parametrize(
@@ -163,6 +195,8 @@ def test_clips_are_measured_by_what_they_show_and_how_they_move(run, clips):
         (["generate", "RUN", "--frames", "1"], "--frames 1 is not possible"),
         (["continue", "RUN", "CLIP", "--frames", "0"], "--frames 0 is not possible"),
         (["continue", "RUN", "CLIP", "--out", "on.txt"], "must end in .gif, .mp4"),
+        (["continue", "RUN", "CLIP", "--out", "on.png"], "must end in .gif or .mp4"),
+        (["continue", "RUN", "CLIP", "--out", "CLIP"], "is the clip itself"),
         (["continue", "RUN", "NOTHING"], "cannot be read as a clip"),
         (["train", "CLIPS", "--frames", "4"], "--task video"),
         (["train", "CLIPS", "--task", "video", "--preset", "article-mnist"], "ganvas:"),

@@ -11,6 +11,7 @@ import torch
 
 from ganvas import watch
 from ganvas.config import AugmentConfig
+from ganvas.console import worded
 from ganvas.watch import Meter, describe, duration, scalars, stop_signals
 
 
@@ -89,9 +90,9 @@ def test_a_meter_leaves_the_figures_alone():
 # ---------------------------------------------------------------------------------------------------- describe
 
 
-def line(**changes: Any) -> str:
+def line(what: str = "pictures", **changes: Any) -> str:
     figures = {"step": 25, "images": 100, "images_per_second": 10.0, "skipped": 0} | changes
-    return describe(figures, SimpleNamespace(steps=200, config=SimpleNamespace(batch=4)))
+    return describe(figures, SimpleNamespace(steps=200, config=SimpleNamespace(batch=4), what=what))
 
 
 def test_a_reading_is_one_line():
@@ -100,6 +101,23 @@ def test_a_reading_is_one_line():
     assert before == [" 12%", "0.1 kimg", "10 images/s", "1:10 left", "D 1.250", "G 0.500"]
     assert right.endswith("right 75%")
     assert penalty == "r1 0.100"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("50 images/s of an image", "50 clips/s of a clip"),
+        ("Images, and each picture.", "Clips, and each clip."),
+        ("image-rendering of imagined pictures", "image-rendering of imagined clips"),
+    ],
+)
+def test_what_is_said_of_pictures_is_said_of_clips(text, expected):
+    assert worded(text, "clips") == expected
+    assert worded(text, "pictures") == text
+
+
+def test_clips_are_called_clips():
+    assert line("clips").split("  ")[:3] == [" 12%", "0.1 kimg", "10 clips/s"]
 
 
 def test_pairs_are_named_where_there_are_several():

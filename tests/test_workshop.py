@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -165,6 +166,7 @@ def test_public_names():
     for name in ganvas.__all__:
         thing = getattr(ganvas, name)
         assert name == "__version__" or (thing.__doc__ or "").strip(), name
+        assert importlib.util.find_spec(f"ganvas.{name}") is None, f"the module {name} shadows what is called so"
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         ganvas.trian  # noqa: B018
 

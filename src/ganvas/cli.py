@@ -1,6 +1,7 @@
 """Verbs to functions; no logic."""
 
 import dataclasses
+import importlib
 import os
 import sys
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ from ganvas.options import (
     AugmentOptions,
     CleanOptions,
     ContinueOptions,
+    DirectionsOptions,
     EdgesOptions,
     EvaluateOptions,
     GenerateOptions,
     InterpolateOptions,
+    ProjectOptions,
     ShowOptions,
+    StudioOptions,
     TrainOptions,
     TranslateOptions,
 )
@@ -44,12 +48,33 @@ Command = (
     Annotated[TrainOptions, subcommand("train")]
     | Annotated[GenerateOptions, subcommand("generate")]
     | Annotated[InterpolateOptions, subcommand("interpolate")]
+    | Annotated[ProjectOptions, subcommand("project")]
+    | Annotated[DirectionsOptions, subcommand("directions")]
     | Annotated[ContinueOptions, subcommand("continue")]
     | Annotated[TranslateOptions, subcommand("translate")]
     | Annotated[EvaluateOptions, subcommand("evaluate")]
     | Annotated[AugmentOptions, subcommand("augment")]
     | Annotated[DataCommand, subcommand("data")]
+    | Annotated[StudioOptions, subcommand("studio")]
 )
+
+
+VERBS = {
+    TrainOptions: "ganvas.launch:train",
+    GenerateOptions: "ganvas.draw:generate",
+    InterpolateOptions: "ganvas.draw:interpolate",
+    ContinueOptions: "ganvas.completion:continue_clip",
+    ProjectOptions: "ganvas.projection:project",
+    DirectionsOptions: "ganvas.principal:directions",
+    TranslateOptions: "ganvas.redraw:translate",
+    EvaluateOptions: "ganvas.metrics.evaluate:evaluate",
+    AugmentOptions: "ganvas.augmentation.write:augment",
+    StudioOptions: "ganvas.studio.serve:studio",
+    ShowOptions: "ganvas.data:show_data",
+    EdgesOptions: "ganvas.data:edges",
+    CleanOptions: "ganvas.data:clean_cache",
+}
+"""The function of each verb; imported when it is used, so that help and usage errors do not wait for torch."""
 
 
 def run(options: Any) -> None:
@@ -59,49 +84,11 @@ def run(options: Any) -> None:
     if isinstance(options, TrainOptions):
         recipe.check(options)
         presets.find_preset(options.preset)
+    module, _, name = VERBS[type(options)].partition(":")
     plain = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    match options:
-        # Imported where they are used, so that help and usage errors do not wait for torch.
-        case TrainOptions():
-            from ganvas import launch
-
-            launch.train(**plain)
-        case GenerateOptions():
-            from ganvas import draw
-
-            draw.generate(**plain)
-        case InterpolateOptions():
-            from ganvas import draw
-
-            draw.interpolate(**plain)
-        case ContinueOptions():
-            from ganvas.completion import continue_clip
-
-            continue_clip(**plain)
-        case TranslateOptions():
-            from ganvas.redraw import translate
-
-            translate(**plain)
-        case EvaluateOptions():
-            from ganvas.metrics import evaluate
-
-            evaluate.evaluate(**plain)
-        case AugmentOptions():
-            from ganvas.augmentation.write import augment
-
-            augment(**plain)
-        case ShowOptions():
-            from ganvas import data
-
-            data.show_data(**plain)
-        case EdgesOptions():
-            from ganvas import data
-
-            data.edges(**plain)
-        case CleanOptions():
-            from ganvas import data
-
-            say(f"freed {data.clean_cache() / 2**20:.0f} MiB")
+    done = getattr(importlib.import_module(module), name)(**plain)
+    if isinstance(options, CleanOptions):
+        say(f"freed {done / 2**20:.0f} MiB")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -122,6 +109,11 @@ def main(args: list[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # nobody reads on, as in `ganvas --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # as that of ~nobody
+            raise
+        say(f"ganvas: {error}")
+        return 2
     except (OSError, MemoryError) as error:
         say(f"ganvas: {error or 'out of memory'}")
         return 2

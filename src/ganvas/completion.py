@@ -13,13 +13,15 @@ from ganvas.data.moving import is_film, open_clip
 from ganvas.data.pixels import to_float
 from ganvas.data.sources import read_file
 from ganvas.errors import UserError
-from ganvas.files import printable, refuse_inside, tell_unwritable
+from ganvas.files import find_path, made_folder, printable, refuse_inside, tell_unwritable
 from ganvas.inversion import STEPS, invert
 from ganvas.models.video import MOST_FRAMES
 from ganvas.options import ContinueOptions, takes
 from ganvas.pictures import Pixels, check_film, save_film
-from ganvas.sample import Model, device_of, latent, load, render
+from ganvas.sample import Model, device_of, latent, load, plain_fp32, render
 
+LONGEST = 128
+"""Frames of a clip that is looked for, at most; and with several classes, of what is searched side by side."""
 POOR = 0.15
 """Mean absolute difference, of the 2 between black and white, from which on a clip counts as not found."""
 
@@ -43,23 +45,29 @@ def continue_clip(options: ContinueOptions) -> Path:
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
     if not model.frames:
         raise UserError(f"{model.path} makes pictures, not clips; train one with --task video")
+    source = Path(options.input).expanduser()
+    if out.suffix.lower() == ".png":
+        raise UserError(f"cannot write a clip to {out}; the name must end in .gif or .mp4")
+    if find_path(source) is not None and find_path(out) is not None and out.samefile(source):
+        raise UserError(f"{printable(out)} is the clip itself; name another file as --out")
     check_film(out, max(1, round(model.rate)))
     refuse_inside(out, *model.places)
-    begin = _frames(Path(options.input).expanduser(), model)
+    begin = _frames(source, model)
     config: Any = model.generator.config
-    labels = None
+    later = latent(options.seed, options.frames * config.motion)  # before the search, for it may be no seed
+    device, parts = device_of(model.generator), list[torch.Tensor | None]([None])
     if model.classes:
         asked = [model.label(options.class_name)] if options.class_name else range(len(model.classes))
-        labels = torch.tensor(list(asked), device=device_of(model.generator))
-    target = to_float(begin).to(device_of(model.generator))
-    with progress("looking for the clip in the model", STEPS) as advance:
-        z, label, left = invert(
-            model.generator, target, config.noise(len(begin)), labels, seed=options.seed, advance=advance
-        )
-    later = latent(options.seed, options.frames * config.motion)
+        parts = list(torch.tensor(list(asked), device=device).split(max(1, LONGEST // len(begin))))  # type: ignore[no-untyped-call]
+    target, numbers = to_float(begin).to(device), config.noise(len(begin))
+    with progress("looking for the clip in the model", STEPS * len(parts)) as advance, plain_fp32(device):
+        found = [
+            invert(model.generator, target, numbers, labels, seed=options.seed, advance=advance) for labels in parts
+        ]
+    z, label, left = min(found, key=lambda one: one[2])
     noise = torch.cat([z.cpu(), later[None]], 1)
     [made] = render(model, z=noise, labels=None if label is None else [label], frames=len(begin) + options.frames)
-    with tell_unwritable(out):
+    with tell_unwritable(out), made_folder(out.parent):
         save_film(np.concatenate([begin, made[0, len(begin) :]]), out, model.rate)
     known = f" as {model.classes[label]}" if label is not None else ""
     say(f"the model knows the {len(begin)} frames{known} but for {left / 2:.1%} of the range from black to white")
@@ -81,14 +89,16 @@ def _frames(path: Path, model: Model) -> Pixels:
     try:
         clip = open_clip((path.name,), lambda _: path if is_film(path.name) else read_file(path))
         for number, (picture, _) in enumerate(clip.frames):
-            if number % stride == 0 and len(frames) <= MOST_FRAMES:
-                frames.append(
-                    to_channels(decode(picture(), config.width, config.height, "crop").pixels, config.channels)
-                )
+            if len(frames) > LONGEST:
+                break
+            if number % stride == 0:
+                pixels = decode(picture(), config.width, config.height, "crop").pixels
+                frames.append(to_channels(pixels, config.channels))
     except UserError:
         raise
     except Exception as error:  # parsers of broken files raise anything
         raise UserError(f"{printable(path)} cannot be read as a clip ({reason_of(error)})") from error
-    if not 2 <= len(frames) <= MOST_FRAMES:
-        raise UserError(f"{printable(path)} has {len(frames)} frames; it takes 2 to {MOST_FRAMES}")
+    if not 2 <= len(frames) <= LONGEST:
+        count = len(frames) if len(frames) < 2 else f"more than {LONGEST}"
+        raise UserError(f"{printable(path)} has {count} frames; it takes 2 to {LONGEST}")
     return np.stack(frames)

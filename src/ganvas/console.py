@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,15 @@ if not console.is_terminal:
 def say(message: str) -> None:
     """Print one line; control characters, as a file's name may have, become `?`."""
     console.print(printable(message), markup=False)
+
+
+def worded(text: str, what: str) -> str:
+    """Return what is said of pictures, or images, as it is said of `what`, pictures or clips; it must hold no names."""
+    if what == "clips":
+        text = re.sub(r"\b([Aa])n (?=image)", r"\1 ", text)
+        for either, clip in (("image|picture", "clip"), ("Image|Picture", "Clip")):
+            text = re.sub(rf"\b(?:{either})(?=s?\b(?!-))", clip, text)  # CSS has `image-rendering`
+    return text
 
 
 def table(rows: dict[str, object], notes: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 import ganvas
@@ -19,7 +20,7 @@ from ganvas.console import progress, say
 from ganvas.data.decode import ENDINGS
 from ganvas.errors import UserError
 from ganvas.files import atomic_file, made_folder, refuse_inside, tell_unwritable
-from ganvas.models.video import MOST_FRAMES
+from ganvas.models.video import check_frames
 from ganvas.options import GenerateOptions, InterpolateOptions, takes
 from ganvas.pictures import (
     COMFORT,
@@ -32,6 +33,7 @@ from ganvas.pictures import (
     save_png,
     to_pil,
 )
+from ganvas.projection import Code, read_code
 from ganvas.sample import Model, latent, load, render, sheet, turn
 from ganvas.walks import walk
 
@@ -126,8 +128,8 @@ def _ending(options: GenerateOptions, model: Model) -> str:
         if options.frames is not None or options.format is not None:
             raise UserError(f"{model.path} draws pictures; --frames and --format are for a model of clips")
         return ".png"
-    if options.frames is not None and not 2 <= options.frames <= MOST_FRAMES:
-        raise UserError(f"--frames {options.frames} is not possible; a clip has 2 to {MOST_FRAMES}")
+    if options.frames is not None:
+        check_frames(options.frames, "--frames")
     ending = f".{options.format or 'gif'}"
     check_film(Path(f"clip{ending}"), max(1, round(model.rate)))
     return ending
@@ -245,7 +247,7 @@ def interpolate(options: InterpolateOptions) -> Path:
     single seed goes through all, with its noise held. With a grid, several walks go side by side: walk k, from 0,
     passes through each seed + k * (largest seed - smallest seed + 1). A strip has a row for the way from each
     picture to the next. Small pictures are enlarged. Clips go on moving, and either what they show changes on the way,
-    or how it moves.
+    or how it moves. From what `project` found, every walk goes through the seeds' pictures and back to it.
 
     Returns:
         The file.
@@ -263,7 +265,8 @@ def interpolate(options: InterpolateOptions) -> Path:
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
     if path.suffix.lower() in ENDINGS:
         refuse_inside(path, *model.places)
-    stops = _stops(seeds, options.class_name, model)
+    start = _start(options, model)
+    stops = _stops(seeds, options.class_name, model, start)
     config: Any = model.generator.config
     strip = path.suffix.lower() == ".png"
     target = COMFORT if strip or columns * rows > 1 else 2 * COMFORT
@@ -275,7 +278,7 @@ def interpolate(options: InterpolateOptions) -> Path:
     if total > LONGEST:
         raise UserError(f"the walk would have {total:,} pictures, above {LONGEST:,}; ask for fewer --frames or seeds")
     walks = [_shifted(stops, k, len(model.classes)) for k in range(columns * rows)]
-    z = _noise(walks, options.frames, config.z_dim)
+    z = _noise(walks, options.frames, config.z_dim, start)
     if model.frames:
         z = _half_held(z, walks, config.content, options.walk or "content")
     elif options.walk:
@@ -296,18 +299,31 @@ def interpolate(options: InterpolateOptions) -> Path:
     return path
 
 
-Stop = tuple[int, int | None]
-"""A seed, and the label asked for: None is the seed's own, or that of a model without classes."""
+Stop = tuple[int | None, int | None]
+"""A seed, and the label asked for: None is the seed's own, or that of a model without classes. Without a seed, it is
+where --from says, with the label from there."""
+Walk = list[tuple[int | None, int]]
+"""Seeds and labels, 0 without classes, that are passed through."""
 
 
-def _stops(seeds: list[int], class_name: str | None, model: Model) -> list[Stop]:
+def _start(options: InterpolateOptions, model: Model) -> Code | None:
+    if options.start is None:
+        return None
+    if model.frames:
+        raise UserError(f"{model.path} draws clips; --from is for a model of pictures")
+    return read_code(Path(options.start).expanduser(), model)
+
+
+def _stops(seeds: list[int], class_name: str | None, model: Model, start: Code | None) -> list[Stop]:
     labels: Sequence[int | None] = [None]
     if class_name is not None:
         labels = named(model, class_name)
-    elif model.classes and len(set(seeds)) == 1:
+    elif model.classes and len(set(seeds)) == 1 and start is None:
         labels = range(len(model.classes))
     n = max(len(seeds), len(labels))
-    stops = [(seeds[i % len(seeds)], labels[i % len(labels)]) for i in range(n)]
+    stops: list[Stop] = [(seeds[i % len(seeds)], labels[i % len(labels)]) for i in range(n)]
+    if start is not None:
+        stops.insert(0, (None, start.label))
     stops = [stop for stop, after in zip(stops, [*stops[1:], stops[0]], strict=True) if stop != after]
     if len(stops) < 2:
         what = "seeds or classes" if model.classes else "seeds"
@@ -315,27 +331,33 @@ def _stops(seeds: list[int], class_name: str | None, model: Model) -> list[Stop]
     return stops
 
 
-def _shifted(stops: list[Stop], k: int, classes: int) -> list[tuple[int, int]]:
-    """Return the seeds and labels that walk k passes through; labels are 0 without classes."""
-    seeds = [seed for seed, _ in stops]
+def _shifted(stops: list[Stop], k: int, classes: int) -> Walk:
+    """Return what walk k passes through."""
+    seeds = [seed for seed, _ in stops if seed is not None]
     offset = k * (max(seeds) - min(seeds) + 1)
-    return [(s + offset, (turn(s + offset, classes) or 0) if label is None else label) for s, label in stops]
+    moved = [(None if seed is None else seed + offset, label) for seed, label in stops]
+    return [(seed, turn(seed or 0, classes) or 0 if label is None else label) for seed, label in moved]
 
 
-def _noise(walks: list[list[tuple[int, int]]], frames: int, z_dim: int) -> torch.Tensor:
+def _noise(walks: list[Walk], frames: int, z_dim: int, start: Code | None) -> torch.Tensor:
     """Return noise [frames * walks, z_dim], frame by frame."""
-    knots = (np.stack([latent(seed, z_dim).double().numpy() for seed, _ in stops]) for stops in walks)
+
+    def knot(seed: int | None) -> npt.NDArray[np.float64]:
+        z = start.z if start is not None and seed is None else latent(seed or 0, z_dim)
+        return z.double().numpy()
+
+    knots = (np.stack([knot(seed) for seed, _ in stops]) for stops in walks)
     return torch.from_numpy(np.stack([walk(k, frames) for k in knots], axis=1)).float().flatten(0, 1)
 
 
-def _half_held(z: torch.Tensor, walks: list[list[tuple[int, int]]], content: int, changes: str) -> torch.Tensor:
+def _half_held(z: torch.Tensor, walks: list[Walk], content: int, changes: str) -> torch.Tensor:
     """Return noise of clips [frames * walks, z_dim], one half of which is that of each walk's first seed."""
-    first = torch.stack([latent(stops[0][0], z.shape[1]) for stops in walks]).repeat(len(z) // len(walks), 1)
+    first = torch.stack([latent(stops[0][0] or 0, z.shape[1]) for stops in walks]).repeat(len(z) // len(walks), 1)
     given, held = (z, first) if changes == "content" else (first, z)
     return torch.cat([given[:, :content], held[:, content:]], 1)
 
 
-def _mixtures(walks: list[list[tuple[int, int]]], frames: int, classes: int) -> Iterator[torch.Tensor]:
+def _mixtures(walks: list[Walk], frames: int, classes: int) -> Iterator[torch.Tensor]:
     """Yield the weights [classes] of each picture, frame by frame; between two stops they go smoothly over."""
     for stop, frame in itertools.product(range(len(walks[0])), range(frames)):
         t = frame / frames

@@ -15,7 +15,7 @@ from ganvas.modelfile import find_model, load_networks
 from ganvas.models import config_type, describe_network, find_network
 from ganvas.models.translation import Pool
 from ganvas.options import TrainOptions
-from ganvas.run import open_run
+from ganvas.run import run_of
 from ganvas.state import State
 from ganvas.tasks import TASKS
 
@@ -107,9 +107,10 @@ def initialised_from(options: TrainOptions, config: Config, facts: Facts) -> Con
 
 def judge_of(init: Path, ours: NetworkConfig) -> NetworkConfig | None:
     """Return the discriminator of the run `init`; None where that is no run, or it judges under other channels."""
-    if not (init / "config.json").is_file():
+    run = run_of(init) if init.is_dir() else None  # of a model's file, the model alone is meant
+    if run is None:
         return None
-    theirs = open_run(init).plan.config.discriminator
+    theirs = run.plan.config.discriminator
     return theirs if theirs.settings.get(SOURCE, 0) == ours.settings.get(SOURCE, 0) else None
 
 

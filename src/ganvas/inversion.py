@@ -53,8 +53,7 @@ def invert(
         for group in adam.param_groups:
             group["lr"] = RATE * (1 - step / steps)
         loss = _apart(generator(z, *given), target) + PRIOR * z.square().mean(1)
-        adam.zero_grad()
-        loss.sum().backward()  # type: ignore[no-untyped-call]
+        (z.grad,) = torch.autograd.grad(loss.sum(), z)  # and not the generator's weights'
         adam.step()
         advance(1)
     with torch.inference_mode():

@@ -1,5 +1,6 @@
 """What happens around the loop: find or make the run, measure the machine, settle the plan, and say what next."""
 
+import contextlib
 import dataclasses
 import shlex
 import time
@@ -11,7 +12,7 @@ import torch
 import ganvas
 from ganvas import checkpoint, recipe
 from ganvas.config import Budget, Config, Facts, flat, reasons
-from ganvas.console import say, table
+from ganvas.console import say, table, worded
 from ganvas.data import Dataset, flat_share, load_dataset, mirror_p
 from ganvas.diffaug import Controller
 from ganvas.errors import UserError
@@ -68,7 +69,8 @@ def train(options: TrainOptions) -> Model | None:
         try:
             run.write_plan()
         except UserError:
-            run.folder.rmdir()
+            with contextlib.suppress(OSError):  # it may have been there before, with a log
+                run.folder.rmdir()
             raise
     elif options.dry_run:
         tell(run.plan, dataset, True)
@@ -94,7 +96,7 @@ def open_data(options: TrainOptions) -> Dataset:
     dataset = load_dataset(DataOptions(**plain))
     for kind in dataset.kinds:
         if len(kind.rows["train"]) < FEWEST:
-            raise UserError(f"{kind.name} has {len(kind.rows['train'])} training pictures; that is too few")
+            raise UserError(f"{kind.name} has {len(kind.rows['train'])} training {kind.what}; that is too few")
     return dataset
 
 
@@ -109,8 +111,11 @@ def find_run(options: TrainOptions, dataset: Dataset) -> Run | None:
     runs = [run for run in runs_in(out) if usual | run.plan.options == wanted]
     if options.name and not runs and (out / options.name / "config.json").exists():
         theirs = open_run(out / options.name).plan.options
-        other = ", ".join(f"--{k.replace('_', '-')}" for k in wanted if wanted[k] != theirs.get(k))
-        raise UserError(f"the run {options.name} has other options ({other}); choose another --name")
+        other = [f"--{k.replace('_', '-')}" for k in wanted if k != "digest" and wanted[k] != theirs.get(k)]
+        why = (
+            f"has other options ({', '.join(other)})" if other else "was of other pictures, or these have changed since"
+        )
+        raise UserError(f"the run {options.name} {why}; choose another --name")
     unfinished = [run for run in runs if not run.finished]
     if options.resume and not unfinished:
         raise UserError(f"there is no unfinished run of these options in {options.out}")
@@ -138,7 +143,7 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
         raise UserError("this does not fit into memory; try a smaller --batch or --size") from error
     precision, cores = way = max(speeds, key=lambda way: speeds[way])
     reason = ", ".join(f"{name} on {n} thread(s) {speed:.0f} images/s" for (name, n), speed in speeds.items())
-    config = config.replace(why=config.why | {"precision": reason})
+    config = config.replace(why=config.why | {"precision": worded(reason, dataset.what)})
     steps = recipe.steps_of(budget, config.batch, speeds[way])
     snapshots = 1 + -(-steps // recipe.snapshot_steps(options.snap, config.batch, steps))
     seconds, estimate, report, judging = steps * config.batch / speeds[way], 0, 0, 0.0
@@ -187,7 +192,7 @@ def settle(options: TrainOptions, budget: Budget, dataset: Dataset, device: torc
     shape = (dataset.width, dataset.height, dataset.channels)
     classes, reason = recipe.conditional(options.conditional, dataset.counts("train").tolist())
     flat = flat_share(stills, rows)
-    source, frames = dataset.source.channels if dataset.source else 0, dataset.frames if dataset.images.ndim == 5 else 0
+    source, frames = dataset.source.channels if dataset.source else 0, dataset.frames if dataset.what == "clips" else 0
     facts = Facts(len(rows), *shape, budget, device.type, alike, classes, flat, options.task, source, frames)
     find_task(options.task)  # to hear its complaints early
     config = settled(options, facts)
@@ -199,7 +204,8 @@ def settle(options: TrainOptions, budget: Budget, dataset: Dataset, device: torc
         facts = dataclasses.replace(facts, classes=0)
         config = settled(options, facts)
     if reason:
-        config = config.replace(why=config.why | {"generator.classes" if classes else "classes": reason})
+        about_classes = {"generator.classes" if classes else "classes": worded(reason, dataset.what)}
+        config = config.replace(why=config.why | about_classes)
     if options.features not in ("none", FEATURES):
         find_extractor(options.features, precision="fp32")  # to hear its complaints early
     find_loss(config.objective.loss)
@@ -214,7 +220,8 @@ def settled(options: TrainOptions, facts: Facts) -> Config:
     Raises:
         UserError: as `settle`.
     """
-    config = recipe.apply(options, find_preset(options.preset)(facts))
+    config, what = find_preset(options.preset)(facts), "clips" if facts.frames else "pictures"
+    config = recipe.apply(options, config.replace(why={name: worded(why, what) for name, why in config.why.items()}))
     return initialised_from(options, config, facts) if options.init else config
 
 
@@ -247,7 +254,7 @@ def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOp
         if extension is not None:
             run = extended(run, extension, state.step)
         if state.health.failure:
-            raise UserError(state.health.failure)
+            raise UserError(worded(state.health.failure, dataset.what))
         say(f"going on with {run.folder} from step {state.step} of {run.plan.steps}")
     elif (run.folder / "stats.jsonl").exists():
         raise UserError(f"the checkpoints of {run.folder} are gone; start again with --new")
@@ -279,9 +286,9 @@ def begin_run(run: Run, state: State, dataset: Dataset, options: TrainOptions) -
     if options.init:
         start_from(Path(options.init).expanduser(), state, options.trust)
     run.write_reals(dataset, state.task.classes)
-    state.health.found += of_data(dataset.stills.images, dataset.rows["train"])
+    state.health.found += of_data(dataset.images, dataset.rows["train"])
     for finding in state.health.found:
-        say(f"note: {finding.message}")
+        say(f"note: {worded(finding.message, dataset.what)}")
     run.snapshot(state, dataset)
     checkpoint.save(run.folder / "checkpoint", state)
 

@@ -192,6 +192,8 @@ class InterpolateOptions(ModelOptions):
     """A .gif, .mp4 (needs ganvas[video]) or .png (a strip)."""
     seeds: str = "0-7"
     """The pictures to pass through; a single one goes from class to class with the same noise."""
+    start: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """Begin at the picture that `ganvas project` found: its .npz file."""
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """What to draw: daisy, or in turn: daisy,rose,tulip; by default, the seeds' own classes."""
     walk: Literal["content", "motion"] | None = None
@@ -207,12 +209,44 @@ class InterpolateOptions(ModelOptions):
 
 
 @dataclass(frozen=True)
+class DirectionsOptions(ModelOptions):
+    """Show in which ways a model's pictures change most, as directions of its noise."""
+
+    out: str = "directions.png"
+    """A .png: a row for each direction, with the unaltered picture in the middle."""
+    n: int | None = None
+    """How many directions; 8 by default, or all where there are fewer."""
+    seed: int = 0
+    """Which picture is altered."""
+    class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    """Of what; by default, the directions are of all classes, and the picture is of the seed's own."""
+    strength: float = 3.0
+    """How far to go to either side, in standard deviations of the noise."""
+
+
+@dataclass(frozen=True)
 class _RunAndInput:
     """A base of its own, so that the input is the second argument."""
 
     run: tyro.conf.Positional[str]
     input: tyro.conf.Positional[str]
     """A picture, a clip (.gif, animated .png or .webp, .mp4, .mov, .webm, ...), or a folder of them."""
+
+
+@dataclass(frozen=True)
+class ProjectOptions(ModelOptions, _RunAndInput):
+    """Find your picture: the noise of which a model makes what is most like it."""
+
+    input: tyro.conf.Positional[str]
+    """A picture; it is cut to the shape of the model's."""
+    out: str = "projected.png"
+    """A .png that shows both side by side; the noise goes beside it, as .npz."""
+    class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    """What the picture shows; by default, the class of the model in which it is found best."""
+    seed: int = 0
+    """Other seeds search from other places."""
+    steps: int | None = None
+    """Of the search; 300 by default."""
 
 
 @dataclass(frozen=True)
@@ -307,6 +341,24 @@ class AugmentOptions(ModelOptions):
     """Of each classifier; 1000 by default."""
     gan_seeds: str | None = None
     """Prove it of the recipe: 3 takes, or trains, two more runs of other seeds; or their folders: runs/1,runs/2."""
+
+
+@dataclass(frozen=True)
+class StudioOptions:
+    """Open a page in the browser: train, watch, explore, translate and augment there."""
+
+    runs: tyro.conf.Positional[str] = "runs"
+    """The folder that holds the runs."""
+    data_root: str = "."
+    """The folder whose pictures the page may read."""
+    host: str = "127.0.0.1"
+    """The address to serve at; any that others can reach wants --auth."""
+    port: int | None = None
+    """By default the first free one from 7860."""
+    auth: str | None = None
+    """user:password, to be asked for."""
+    no_browser: bool = False
+    """Only serve; open no browser."""
 
 
 def check_task(name: str) -> None:

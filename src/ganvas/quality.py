@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from ganvas.console import say
+from ganvas.console import say, worded
 from ganvas.data import Dataset
 from ganvas.files import atomic_write, tell_unwritable
 from ganvas.health import Estimate, Finding, checkerboard, spread
@@ -110,7 +110,7 @@ class Quality:
         """Write report.html; at the end of a run, evaluate its best generator properly before."""
         near = None
         if finished and self.run.plan.report and self.extractor:
-            say("evaluating the generator on pictures that it never saw ...")
+            say(worded("evaluating the generator on pictures that it never saw ...", self.dataset.what))
             near = self._evaluate(self.extractor, state)
         write_report(open_run(self.run.folder), neighbours=near, findings=state.health.found)
 

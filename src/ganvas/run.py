@@ -11,6 +11,7 @@ best.safetensors       the same, when it was best by the estimates
 report.html            all of this for people
 checkpoint/            all that exact resumption needs
 lock, alive.json       who trains it now
+log.txt                what a training in the background said
 """
 
 import contextlib
@@ -28,7 +29,7 @@ import filelock
 import numpy as np
 
 from ganvas import checkpoint
-from ganvas.config import SOURCE, Config, build
+from ganvas.config import FRAMES, SOURCE, Config, build
 from ganvas.console import say
 from ganvas.data import Dataset, rows_at
 from ganvas.errors import UserError
@@ -38,11 +39,15 @@ from ganvas.models import describe_network
 from ganvas.options import DataOptions, TrainOptions
 from ganvas.pictures import RATE, Pixels, grid, moving_grid, save_moving_png, save_png
 from ganvas.presets import preset_size
+from ganvas.processes import born
 from ganvas.sample import class_rows, sheet
 from ganvas.state import State
 
 ELSEWHERE = ("out", "resume", "new", "extend", "dry_run", "workers", "skip_bad", "data", "target", "trust")
 """Options that do not make a run another one; the data's content stands in for its path."""
+
+RESERVED = {"log.txt", "alive.json"}
+"""What a folder has that is kept for a run that is about to begin (see background.py)."""
 
 SAMPLES = 64
 """Pictures in a snapshot."""
@@ -83,6 +88,11 @@ class Plan:
     def translates(self) -> bool:
         """Whether pictures are made of pictures, and not of noise."""
         return SOURCE in self.config.generator.settings
+
+    @property
+    def what(self) -> str:
+        """What is made, either clips or pictures."""
+        return "clips" if self.config.generator.settings.get(FRAMES) else "pictures"
 
     def progress(self, step: int) -> float:
         """Return how far the schedules are at a step, 0 to 1, in the leg that the step is in."""
@@ -197,9 +207,7 @@ class Run:
 
     def sign_of_life(self) -> None:
         """Say who trains, and when this was last true."""
-        about = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
-        with tell_unwritable(self.folder), atomic_file(self.folder / "alive.json", sync=False) as file:
-            file.write(json.dumps(about).encode())
+        write_sign(self.folder, os.getpid())
 
     def _holder(self) -> str:
         try:
@@ -208,6 +216,17 @@ class Run:
             return f"by process {about['pid']} on {about['host']} (last sign of life {seconds:.0f} s ago)"
         except (OSError, ValueError, KeyError):
             return "by another process"
+
+
+def write_sign(folder: Path, pid: int) -> None:
+    """Write alive.json: which process trains, and that it does so now.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    about = {"pid": pid, "host": socket.gethostname(), "time": time.time(), "born": born(pid)}
+    with tell_unwritable(folder), atomic_file(folder / "alive.json", sync=False) as file:
+        file.write(json.dumps(about).encode())
 
 
 def _step_of(line: str) -> float:
@@ -287,8 +306,8 @@ def new_folder(out: Path, name: str | None, default: str) -> Path:
             try:
                 folder.mkdir()
             except FileExistsError:
-                if name and not any(folder.iterdir()):
-                    return folder  # left behind by a full disk, or a kill
+                if name and {path.name for path in folder.iterdir()} <= RESERVED:
+                    return folder  # for this run, or left behind by a full disk, or a kill
                 if name:
                     raise UserError(f"{folder} exists; choose another --name") from None
             else:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ganvas.console import worded
 from ganvas.run import Plan
 from ganvas.state import State
 
@@ -48,12 +49,11 @@ class Meter:
 
 def describe(figures: dict[str, Any], plan: Plan) -> str:
     """Return a reading as one line for people."""
-    left = (plan.steps - figures["step"]) * plan.config.batch / max(figures["images_per_second"], 1e-9)
     parts = [
         f"{figures['step'] / plan.steps:4.0%}",
         f"{figures['images'] / 1000:.1f} kimg",
-        f"{figures['images_per_second']:.0f} images/s",
-        f"{duration(left)} left",
+        worded(f"{figures['images_per_second']:.0f} images/s", plan.what),
+        f"{duration(seconds_left(figures, plan))} left",
     ]
     names = {"discriminator": "D", "generator": "G"}
     for name, value in figures.items():
@@ -73,6 +73,11 @@ def describe(figures: dict[str, Any], plan: Plan) -> str:
     return "  ".join(parts)
 
 
+def seconds_left(figures: dict[str, Any], plan: Plan) -> float:
+    """Return how long the steps after a reading take at its speed."""
+    return (plan.steps - figures["step"]) * plan.config.batch / max(figures["images_per_second"], 1e-9)
+
+
 def duration(seconds: float) -> str:
     """Return a time as 0:07, 12:34 or 1:02:03."""
     minutes, s = divmod(round(seconds), 60)
@@ -82,12 +87,12 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and a polite kill into a question that the loop asks; a second one stops at once."""
+    """Turn Ctrl-C and a polite kill into a question that the loop asks; a second Ctrl-C stops at once."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked = True
 

@@ -202,7 +202,7 @@ def test_bad_clips_are_named_counted_and_skipped(moves: Path, capsys: pytest.Cap
     save_mp4(greys(40), film, 10)
     film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
     animate(moves / "run" / "short.gif", 3)
-    animate(moves / "run" / "uneven.gif", 6, [40, 40, 90, 40, 40, 40])
+    animate(moves / "run" / "uneven.gif", 6, [40, 40, 100, 40, 40, 40])
     numbered(moves / "run" / "gaps", 8)
     (moves / "run" / "gaps" / "0004.png").unlink()
     numbered(moves / "run" / "broken", 4)
@@ -217,7 +217,7 @@ def test_bad_clips_are_named_counted_and_skipped(moves: Path, capsys: pytest.Cap
         "run/gaps": "the numbers of its frames have gaps",
         "run/half.mp4": "Invalid data found when processing input",
         "run/short.gif": "it has 3 of the 4 frames that are needed",
-        "run/uneven.gif": "its frame rate varies: a frame lasts from 40 to 90 ms",
+        "run/uneven.gif": "its frame rate varies: a frame lasts from 40 to 100 ms",
     }
     assert "skipped 5 unreadable of 29 clips" in capsys.readouterr().err
 
@@ -237,6 +237,22 @@ def test_a_film_that_breaks_off_gives_none_of_its_windows(tmp_path: Path) -> Non
 def test_the_last_frame_may_stay_longer(tmp_path: Path) -> None:
     animate(tmp_path / "a.gif", 5, [50, 50, 50, 50, 2000])
     assert video(tmp_path).rate == 20
+
+
+def test_equal_frames_that_a_writer_merged_come_back(tmp_path: Path) -> None:
+    frames = greys(8)[[0, 1, 1, 1, 4, 5, 7, 7]]
+    first, *others = map(Image.fromarray, frames)
+    for ending in ("gif", "png", "webp"):
+        path = tmp_path / f"a.{ending}"
+        first.save(
+            path, save_all=True, append_images=others, duration=60, **({"lossless": True} if ending == "webp" else {})
+        )
+        with Image.open(path) as image:
+            assert image.n_frames == 5
+    data = video(tmp_path, frames=8)
+    assert levels(data) == [frames[:, 0, 0, 0].tolist()] * 3
+    assert data.summary.unreadable == 0
+    assert data.rate == pytest.approx(1000 / 60, abs=0.01)
 
 
 def test_a_full_disk_is_no_fault_of_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

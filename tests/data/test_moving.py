@@ -11,7 +11,7 @@ from PIL import Image
 
 from ganvas import UserError
 from ganvas.data.decode import decode
-from ganvas.data.moving import Clip, first_frame, gather, open_clip, rate
+from ganvas.data.moving import Clip, first_frame, gather, open_clip, rate, times
 from ganvas.pictures import save_mp4
 
 
@@ -98,6 +98,20 @@ def test_frames_of_an_animation(tmp_path: Path, ending: str) -> None:
 
 def test_a_picture_beside_the_frames_is_none_of_them(tmp_path: Path) -> None:
     assert seen(clip_of(animate(tmp_path / "a.png", 4, default_image=True)))[0] == [10, 20, 30]
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp"])
+def test_frames_that_were_merged_are_taken_several_times(tmp_path: Path, ending: str) -> None:
+    clip = clip_of(animate(tmp_path / f"a.{ending}", 4, [40, 80, 40, 120]))
+    levels, starts = seen(clip)
+    assert levels == [0, 10, 10, 20, 30, 30, 30]
+    assert np.allclose(np.diff(starts), 0.04)
+    assert rate(starts, clip.tick) == pytest.approx(25)
+
+
+def test_merged_frames_behind_a_picture_that_is_none_of_them(tmp_path: Path) -> None:
+    path = animate(tmp_path / "a.png", 4, [40, 80, 40], default_image=True)
+    assert seen(clip_of(path))[0] == [10, 20, 20, 30]
 
 
 def test_frames_of_numbered_pictures(tmp_path: Path) -> None:
@@ -205,6 +219,36 @@ def test_rates(gaps: list[float], tick: float | None, expected: float) -> None:
 def test_rates_that_vary(gaps: list[float], tick: float | None, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         rate(np.cumsum([0, *gaps]).tolist(), tick)
+
+
+@pytest.mark.parametrize(
+    ("durations", "expected"),
+    [
+        ([100, 100, 100], [1, 1, 1]),
+        ([100, 200, 100, 300, 100], [1, 2, 1, 3, 1]),
+        ([200, 100, 200], [2, 1, 2]),
+        ([60, 130, 70, 70, 200, 130], [1, 2, 1, 1, 3, 2]),  # as a GIF of 15 frames a second has them
+        ([40, 90, 40, 40, 80, 50], [1, 2, 1, 1, 2, 1]),  # of 24
+        ([30, 30, 40, 70, 30, 100], [1, 1, 1, 2, 1, 3]),  # of 30
+        ([100, 100, 400], [1, 1, 4]),
+        ([100, 100, 500], [1, 1, 1]),  # a pause
+        ([100, 100, 150], [1, 1, 1]),
+        ([100, 100, 40], [1, 1, 1]),
+        ([100, 150, 100, 100], [1, 1, 1, 1]),  # uneven, as are all from here on
+        ([100, 1100, 100, 100], [1, 1, 1, 1]),  # it mostly stands still
+        ([0, 100, 100], [1, 1, 1]),
+        ([100], [1]),
+        ([], []),
+    ],
+)
+def test_how_often_a_frame_is_taken(durations: list[int], expected: list[int]) -> None:
+    assert times([ms / 1000 for ms in durations], 0.01) == expected
+
+
+def test_finer_times_are_taken_more_exactly() -> None:
+    assert times([0.033, 0.067, 0.033, 0.1], 0.001) == [1, 2, 1, 3]
+    assert times([0.02, 0.05, 0.02], 0.001) == [1, 1, 1]
+    assert times([0.02, 0.05, 0.02], 0.01) == [1, 2, 1]
 
 
 def test_a_film_tells_when_its_frames_are_shown(tmp_path: Path) -> None:

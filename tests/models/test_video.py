@@ -7,6 +7,7 @@ from torch import Tensor
 from ganvas.config import NetworkConfig
 from ganvas.errors import UserError
 from ganvas.models import build_network, describe_network
+from ganvas.models.video import check_frames
 from ganvas.sample import latent
 
 SHAPE = {"channels": 3, "width": 12, "height": 8, "widths": (8, 8), "frames": 4}
@@ -30,6 +31,17 @@ def test_any_number_of_frames(frames, classes):
     assert made.shape == (2, frames, 3, 8, 12)
     assert made.abs().max() <= 1
     assert judges.clip(made, *label).shape == judges.frame(made[:, 0], *label).shape == (2,)
+
+
+def test_drawn_a_few_frames_at_a_time_a_clip_is_the_same(monkeypatch):
+    generator = network("Generator", classes=2).eval()
+    z, label = torch.randn(3, generator.config.noise(7)), torch.tensor([0, 1, 0])
+    whole, sizes = generator(z, label), []
+    monkeypatch.setattr("ganvas.models.video.AT_ONCE", 4)
+    generator.decoder.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
+    with torch.inference_mode():
+        assert torch.allclose(generator(z, label), whole, atol=1e-5)
+    assert sizes == [4, 4, 4, 4, 4, 1]
 
 
 def test_a_longer_clip_begins_like_a_shorter_one():
@@ -91,6 +103,14 @@ def test_a_header_gives_back_the_network():
     for kind in ("Generator", "Discriminator"):
         one = network(kind, classes=2)
         assert build_network(describe_network(one)).config == one.config
+
+
+def test_the_most_frames_are_said():
+    check_frames(2, "--frames")
+    check_frames(4096, "--frames")
+    for frames in (1, 4097):
+        with pytest.raises(UserError, match=f"^--frames {frames} is not possible; a clip has 2 to 4096$"):
+            check_frames(frames, "--frames")
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,11 @@ class Dataset:
         return self.images.shape[1] if self.images.ndim == 5 else 1
 
     @property
+    def what(self) -> str:
+        """Either clips or pictures."""
+        return "clips" if self.images.ndim == 5 else "pictures"
+
+    @property
     def stills(self) -> "Dataset":
         """The middle frames of clips, as pictures; pictures as they are."""
         return replace(self, images=still(self.images), rate=0.0) if self.frames > 1 else self

@@ -24,6 +24,7 @@ UNEVEN = 0.1  # of their median, by which the times of frames may differ
 _ANIMATED = frozenset({".gif", ".webp", ".png", ".apng"})  # endings of what may move
 _NUMBERED = re.compile(r"(.*?)[-_. ]*([0-9]+)", re.DOTALL)
 _LOST = 1.5, 0.01  # frames, and beyond them the share of a film, whose lack is laid to rounding
+_HELD = 4  # times the frames that it stores has an animation at most; a last one that stays longer is a pause
 
 File = bytes | Path
 """The content of a file, or where it is."""
@@ -126,7 +127,8 @@ def open_clip(names: Sequence[str], read: Callable[[str], File]) -> Clip:
         return Clip(_film(read(names[0])), 0.001)
     raw = read(names[0])
     assert isinstance(raw, bytes)
-    return Clip(_animation(raw), 0.01 if raw.startswith(b"GIF") else 0.001)
+    tick = 0.01 if raw.startswith(b"GIF") else 0.001
+    return Clip(_animation(raw, tick), tick)
 
 
 def first_frame(names: Sequence[str], read: Callable[[str], File]) -> Raw:
@@ -150,12 +152,45 @@ def rate(starts: Sequence[float], tick: float | None) -> float:
     if not len(gaps):
         return 0.0
     middle = float(np.median(gaps))
-    if np.abs(gaps - middle).max() > 1.001 * max(UNEVEN * middle, tick or 0):
+    if not _near(gaps, middle, middle, tick):
         if tick is None:
             raise ValueError("the numbers of its frames have gaps")
         low, high = 1000 * gaps.min(), 1000 * gaps.max()
         raise ValueError(f"its frame rate varies: a frame lasts from {low:.0f} to {high:.0f} ms")
     return 0.0 if tick is None or middle <= 0 else round(len(gaps) / (starts[-1] - starts[0]), 3)
+
+
+def times(durations: Sequence[float], tick: float) -> list[int]:
+    """Return how often each frame of an animation is to be taken, as some writers merge equal ones into a longer one.
+
+    That is once, unless the durations are whole multiples of the shortest ones (within a tenth of these, or the tick)
+    and make at most four times as many frames. The last one counts too, where it is no longer than four frames; else it
+    is a pause before all begins again.
+
+    Args:
+        durations: of each frame, s.
+        tick: what they are rounded to, s.
+    """
+    once, gaps = [1] * len(durations), np.array(durations[:-1], np.float64)
+    if not len(gaps) or gaps.min() <= 0:
+        return once
+    middle = float(np.median(gaps))
+    if _near(gaps, middle, middle, tick):
+        counts, frame = np.ones(len(gaps)), float(gaps.mean())
+    else:
+        single = float(gaps[gaps <= gaps.min() + max(UNEVEN * gaps.min(), 1.001 * tick)].mean())
+        counts = np.maximum(1, np.round(gaps / single))
+        frame = float(gaps.sum() / counts.sum())
+        if not _near(gaps, counts * frame, frame, tick) or counts.sum() > _HELD * len(gaps):
+            return once
+    last = round(durations[-1] / frame)
+    merged = 1 < last <= _HELD and _near(np.array(durations[-1:]), last * frame, frame, tick)
+    return [*map(int, counts), last if merged else 1]
+
+
+def _near(found: NDArray[np.float64], wanted: NDArray[np.float64] | float, frame: float, tick: float | None) -> bool:
+    """Tell whether times are as wanted but for rounding, or a tenth of a frame."""
+    return bool(np.abs(found - wanted).max() <= 1.001 * max(UNEVEN * frame, tick or 0))
 
 
 def _numbered(names: Sequence[str], read: Callable[[str], File]) -> Iterator[Frame]:
@@ -170,14 +205,22 @@ def _numbered(names: Sequence[str], read: Callable[[str], File]) -> Iterator[Fra
         yield partial(picture, name), int(match[2])
 
 
-def _animation(raw: bytes) -> Iterator[Frame]:
+def _animation(raw: bytes, tick: float) -> Iterator[Frame]:
     image: Any = open_picture(raw)
-    start = 0.0  # ms
-    for index in range(bool(getattr(image, "default_image", False)), image.n_frames):  # which is no frame
-        image.seek(index)
+    first = int(getattr(image, "default_image", False))  # which is no frame
+    image.seek(first)
+    yield partial(whole_frame, image), 0.0  # before all are gone through, for who wants only this one
+    durations = []
+    for number in range(first, image.n_frames):
+        image.seek(number)
         image.load()
-        yield partial(whole_frame, image), start / 1000
-        start += image.info.get("duration", 0)
+        durations.append(image.info.get("duration", 0) / 1000)
+    start = 0.0
+    for number, (duration, count) in enumerate(zip(durations, times(durations, tick), strict=True), first):
+        image.seek(number)
+        for turn in range(int(number == first), count):
+            yield partial(whole_frame, image), start + turn * duration / count
+        start += duration
     if image.format == "GIF" and not raw.rstrip(b"\0").endswith(b";"):  # Pillow does not mind
         raise ValueError("its end is missing")
 

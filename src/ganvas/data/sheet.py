@@ -1,5 +1,6 @@
 """What was found in the data, for eyes: a table and a contact sheet."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,7 +127,14 @@ def _table(data: Dataset) -> Table:
     return table
 
 
-def _lines(dataset: Dataset) -> Iterator[tuple[str, RenderableType]]:
+def findings(dataset: Dataset) -> list[tuple[str, str]]:
+    """Return what was found in words, each with what it is about; of two kinds, of one after the other."""
+    told = itertools.chain.from_iterable(_lines(kind, plain=True) for kind in _kinds(dataset).values())
+    notes = [("note", note) for note in dataset.notes]
+    return [(label, printable(str(value))) for label, value in [*told, *notes]]
+
+
+def _lines(dataset: Dataset, plain: bool = False) -> Iterator[tuple[str, RenderableType]]:
     found = dataset.summary
     yield "data", dataset.name
     if dataset.frames == 1:
@@ -138,9 +146,9 @@ def _lines(dataset: Dataset) -> Iterator[tuple[str, RenderableType]]:
     yield "parts", ", ".join(f"{len(rows):,} {part}" for part, rows in dataset.rows.items())
     if dataset.labels is not None:
         counts = np.sum([dataset.counts(part) for part in dataset.rows], axis=0)
-        shown = [Text(f"{n:,} {printable(name)}") for name, n in zip(dataset.classes, counts, strict=True)]
-        more = [Text(f"and {len(shown) - 24:,} more")] if len(shown) > 24 else []
-        yield f"{len(shown):,} classes", Columns([*shown[:24], *more], padding=(0, 3))
+        named = [f"{n:,} {printable(name)}" for name, n in zip(dataset.classes, counts, strict=True)]
+        shown = named[:24] + ([f"and {len(named) - 24:,} more"] if len(named) > 24 else [])
+        yield f"{len(named):,} classes", ", ".join(shown) if plain else Columns(map(Text, shown), padding=(0, 3))
         trained = dataset.counts("train")
         few, many = (f"{trained[i]:,} ({dataset.classes[i]})" for i in (trained.argmin(), trained.argmax()))
         yield "to train on", f"at most {many}, at least {few} of a class"

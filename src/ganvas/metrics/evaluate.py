@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ganvas import checkpoint
 from ganvas.config import FRAMES
-from ganvas.console import say
+from ganvas.console import say, worded
 from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
 from ganvas.files import find_path, printable
@@ -20,7 +20,7 @@ from ganvas.health import Health
 from ganvas.metrics.classes import FEWEST, accuracy_score, of_classes, table
 from ganvas.metrics.features import find_extractor
 from ganvas.metrics.judge import BATCH, Judge, Measured, log_metrics, record
-from ganvas.metrics.motion import looking_at, motions
+from ganvas.metrics.motion import MOST, looking_at, motions, noted
 from ganvas.metrics.scores import Points
 from ganvas.metrics.translations import as_channels, of_translations, sources
 from ganvas.models import build_network, describe_network
@@ -79,10 +79,14 @@ def of_model(
 ) -> tuple[dict[str, Measured], Points]:
     """Return all that is measured of a model beside an untrained one, and the features of its pictures."""
     if dataset.source is None:
-        points = judge.points(made(model, dataset, judge, seed))
-        measured = judge.measure(points, made(nothing, dataset, judge, seed))
-        if dataset.images.ndim == 5:
-            measured |= motions(dataset, judge, *(made(one, dataset, judge, seed) for one in (model, nothing)))
+        few: tuple[list[Pixels], list[Pixels]] = ([], [])
+        ours, theirs = (
+            noted(made(one, dataset, judge, seed), MOST, kept) for one, kept in zip((model, nothing), few, strict=True)
+        )
+        points = judge.points(ours)
+        measured = judge.measure(points, theirs)
+        if dataset.what == "clips":
+            measured |= motions(dataset, judge, *map(np.stack, few))
         return measured, points
     fakes, worst = (np.concatenate(list(made(one, dataset, judge))) for one in (model, nothing))
     points = judge.points([fakes])
@@ -157,8 +161,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if options.json:
         print(json.dumps(found), flush=True)  # noqa: T201
     else:
-        _tell(measured, lead, judge)
-        _tell_classes(found)
+        _tell(measured, lead, judge, dataset.what)
+        _tell_classes(found, dataset.what)
     if model and run:
         _keep(found, run, model, dataset, judge)
     elif not options.json:
@@ -295,8 +299,8 @@ def about(model: Model, run: Run | None) -> dict[str, Any]:
     return {"step": step, "images": images, "weights": "best" if best else "last"}
 
 
-def _tell(measured: Mapping[str, Measured], lead: str, judge: Judge) -> None:
-    """Print the values beside floor and ceiling, what they rest on, and how to read them."""
+def _tell(measured: Mapping[str, Measured], lead: str, judge: Judge, what: str) -> None:
+    """Print the values of pictures or clips beside floor and ceiling, what they rest on, and how to read them."""
     any_ = next(iter(measured.values()))
     official = any_.extractor == "inception"
     columns = [key for key in COLUMNS if any(getattr(one, key) is not None for one in measured.values())]
@@ -306,39 +310,39 @@ def _tell(measured: Mapping[str, Measured], lead: str, judge: Judge) -> None:
         each = [getattr(one, key) for key in columns]
         numbers = "".join(f"{'-' if x is None else f'{x:.4g}':>11}" for x in each)
         interval = "" if one.low is None else f" 95 % of the time between {one.low:.4g} and {one.high:.4g}."
-        say(f"{shown:14}{numbers}   {MEASURES[name][1]}{interval}")
+        say(f"{shown:14}{numbers}   {worded(MEASURES[name][1], what)}{interval}")
     held = "none held out" if any_.split == "train" else f"held out: {any_.split}"
     say(
-        f"n {any_.n}, against {any_.reference} training pictures, {held}; features {any_.extractor} "
+        f"n {any_.n}, against {any_.reference} training {what}, {held}; features {any_.extractor} "
         f"{any_.digest[:12]} at {any_.input}, {any_.resizer}, {any_.precision}"
     )
     few = f"fewer than twice the {judge.extractor.dim} features, for which the Fréchet distance comes out too large"
     many = f"at least twice the {judge.extractor.dim} features, so that the Fréchet distance can be relied on"
-    say(f"Go by {lead} first: there are {min(any_.n, any_.reference)} pictures, {few if lead == 'kernel' else many}.")
+    say(f"Go by {lead} first: there are {min(any_.n, any_.reference)} {what}, {few if lead == 'kernel' else many}.")
     if any_.floor is None:
-        say("There is no floor and no memorisation, as both need at least 2 held-out pictures.")
+        say(f"There is no floor and no memorisation, as both need at least 2 held-out {what}.")
     else:
-        say("floor: what real pictures that were not trained on get; nothing can be expected to do better.")
+        say(f"floor: what real {what} that were not trained on get; nothing can be expected to do better.")
     if any(one.ceiling is not None for one in measured.values()):
         say("ceiling: what the same network gets before any training.")
     if any_.source is not None:
         say("source: what the untranslated pictures get.")
     if "memorisation" in measured:
         copier = (1 + judge.share) / 2
-        say(f"memorisation: a model that only copied its training pictures would get about {copier:.2f}.")
+        say(f"memorisation: a model that only copied its training {what} would get about {copier:.2f}.")
     if not official:
         say("The Fréchet distance is not FID, which is on Inception's features: compare it with none that is.")
 
 
-def _tell_classes(found: Mapping[str, Any]) -> None:
-    """Print what was found class by class."""
+def _tell_classes(found: Mapping[str, Any], what: str) -> None:
+    """Print what was found class by class, of pictures or clips."""
     for line in table(found["classes"]) if found.get("classes") else ():
         say(line)
     if "classes" in found:
-        say(f"Classes of fewer than {FEWEST} pictures, real or generated, are not in this table.")
+        say(f"Classes of fewer than {FEWEST} {what}, real or generated, are not in this table.")
     if score := found.get("accuracy"):
         say(
-            f"classification accuracy score: a classifier that learned from {score['n']} generated pictures alone is "
-            f"right about {score['value']:.1%} of {score['test']} test pictures; one that learned from "
+            f"classification accuracy score: a classifier that learned from {score['n']} generated {what} alone is "
+            f"right about {score['value']:.1%} of {score['test']} test {what}; one that learned from "
             f"{score['reference']} real ones about {score['real']:.1%}"
         )

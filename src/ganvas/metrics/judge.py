@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganvas import console
+from ganvas.console import worded
 from ganvas.data import Dataset
 from ganvas.errors import UserError
 from ganvas.files import append_line, atomic_file, tell_unwritable
@@ -116,8 +117,10 @@ class Judge:
             UserError: n or the number of training pictures is below 2.
         """
         if n < 2 or len(dataset.rows["train"]) < 2:
-            raise UserError("an evaluation needs at least 2 pictures of each kind")
+            raise UserError(f"an evaluation needs at least 2 {dataset.what} of each kind")
         self.extractor = extractor
+        self.what = dataset.what
+        """What is measured, either clips or pictures."""
         self.split = split
         self.progress = progress
         self.rows = _some(dataset, "train", n, seed)
@@ -201,7 +204,7 @@ class Judge:
         label = "scores of held-out pictures" if floor else "scores"
         found: dict[str, float] = {}
         parts = ("frechet", "kernel", NEIGHBOURS, "memorisation")
-        with self.progress(label, len(parts)) as advance:
+        with self.progress(worded(label, self.what), len(parts)) as advance:
             if "frechet" in only:
                 found["frechet"] = frechet(self.train, fake)
             advance(1)
@@ -240,14 +243,14 @@ class Judge:
     def _extract(self, batches: Iterable[Pixels], n: int, label: str) -> Vectors:
         """Return the features [n, dim] of the first n pictures, or of all if there are fewer."""
         features, count = np.empty((n, self.extractor.dim), np.float32), 0
-        with self.progress(label, n) as advance:
+        with self.progress(worded(label, self.what), n) as advance:
             for images in _regroup(batches, n):
                 features[count : count + len(images)] = self.extractor.features(images)
                 count += len(images)
                 advance(len(images))
         features = features[:count]
         if len(features) < 2:
-            raise UserError("an evaluation needs at least 2 pictures of each kind")
+            raise UserError(f"an evaluation needs at least 2 {self.what} of each kind")
         if not np.isfinite(features).all():
             raise UserError(f"the features of {self.extractor.name} are not finite, so nothing can be said by them")
         return features

@@ -1,7 +1,7 @@
 """How clips move: as features that the scores take like a picture's, and by statistics that need no features."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from ganvas.metrics.scores import frechet
 from ganvas.pictures import Pixels
 
 MOST = 500
-"""Clips of each kind whose motion is described, at most."""
+"""Generated and real clips whose motion is described, at most, of each."""
 REACH, BLOCK = 2, 8
 """Pixels by which a block of so many pixels is followed from a frame to the next."""
 
@@ -44,7 +44,7 @@ class Clips(Extractor):
 
 def looking_at(dataset: Dataset, extractor: Extractor) -> Extractor:
     """Return an extractor for what a dataset holds: the one given for pictures, or one for clips."""
-    return Clips(extractor) if dataset.images.ndim == 5 else extractor
+    return Clips(extractor) if dataset.what == "clips" else extractor
 
 
 def spectra(clips: Pixels) -> Vectors:
@@ -88,27 +88,28 @@ def _warped(clip: Pixels) -> NDArray[np.float64]:
 STATISTICS = {"spectrum": spectra, "warping": warping}
 
 
-def motions(dataset: Dataset, judge: Judge, fakes: Iterable[Pixels], worst: Iterable[Pixels]) -> dict[str, Measured]:
+def noted(batches: Iterable[Pixels], n: int, kept: list[Pixels]) -> Iterator[Pixels]:
+    """Yield batches, and put the first n clips of them into a list."""
+    for batch in batches:
+        kept.extend(batch[: n - len(kept)])
+        yield batch
+
+
+def motions(dataset: Dataset, judge: Judge, fakes: Pixels, worst: Pixels) -> dict[str, Measured]:
     """Return the Fréchet distances of the `spectra` and the `warping` of clips from those of training clips.
 
     Args:
         dataset: of clips.
         judge: that says which training and held-out clips count.
-        fakes: batches [n, T, H, W, C] of generated clips.
+        fakes: generated clips [n, T, H, W, C].
         worst: the same of an untrained generator.
     """
-    n = min(MOST, judge.n)
-    made, nothing = (_first(batches, n) for batches in (fakes, worst))
     train, held = (dataset.images[rows[:MOST]] for rows in (judge.rows, judge.held))
-    shared = without_features(dataset, judge.split, len(made), len(train), "fp64")
+    shared = without_features(dataset, judge.split, len(fakes), len(train), "fp64")
     found = {}
     for name, describe in STATISTICS.items():
         real = describe(train)
         floor = frechet(real, describe(held)) if judge.heldout else None
-        value, ceiling = (frechet(real, describe(clips)) for clips in (made, nothing))
+        value, ceiling = (frechet(real, describe(clips)) for clips in (fakes, worst))
         found[name] = replace(shared, value=value, floor=floor, ceiling=ceiling)
     return found
-
-
-def _first(batches: Iterable[Pixels], n: int) -> Pixels:
-    return np.stack(list(itertools.islice(itertools.chain.from_iterable(batches), n)))

@@ -17,8 +17,20 @@ from ganvas.errors import UserError
 from ganvas.models import r3gan
 from ganvas.models.layers import ACTIVATED, OfClass, Plain, activate, conv, initialised
 
+AT_ONCE = 64
+"""Frames that are drawn at once."""
 MOST_FRAMES = 2**12
 """Of a clip."""
+
+
+def check_frames(frames: int, name: str) -> None:
+    """See to it that a clip can have so many frames; `name` is who asks for them, in errors.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not 2 <= frames <= MOST_FRAMES:
+        raise UserError(f"{name} {frames} is not possible; a clip has 2 to {MOST_FRAMES}")
 
 
 @dataclass(frozen=True)
@@ -32,8 +44,9 @@ class DiscriminatorConfig(r3gan.DiscriminatorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 2 <= self.frames <= MOST_FRAMES or not 1 <= self.shrink <= 64:
-            raise UserError(f"frames go from 2 to {MOST_FRAMES}, and shrink from 1 to 64")
+        check_frames(self.frames, "discriminator.frames")
+        if not 1 <= self.shrink <= 64:
+            raise UserError("shrink goes from 1 to 64")
 
 
 @dataclass(frozen=True)
@@ -51,8 +64,9 @@ class GeneratorConfig(r3gan.DiscriminatorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 2 <= self.frames <= MOST_FRAMES or not 1 <= self.path <= 2**12:
-            raise UserError(f"frames go from 2 to {MOST_FRAMES}, and path from 1 to 4096")
+        check_frames(self.frames, "generator.frames")
+        if not 1 <= self.path <= 2**12:
+            raise UserError("path goes from 1 to 4096")
         if self.content % 16 or self.motion % 16 or not 16 <= min(self.content, self.motion) <= 2**12:
             raise UserError("content and motion are multiples of 16, from 16 to 4096")
 
@@ -103,8 +117,14 @@ class Generator(nn.Module):
         path, _ = self.walk(noise)
         code = torch.cat([content[:, None].expand(-1, frames, -1), path], 2).flatten(0, 1)
         given = () if label is None else (label.repeat_interleave(frames, 0),)
-        drawn: Tensor = self.decoder(code, *given)
+        drawn = self._decoded(code, *given)
         return drawn.reshape(len(z), frames, *drawn.shape[1:])
+
+    def _decoded(self, *given: Tensor) -> Tensor:
+        """Draw frames [M, ...]; a few at a time where nothing is learned, so that a long clip needs no more memory."""
+        size = len(given[0]) if torch.is_grad_enabled() else AT_ONCE
+        starts = range(0, len(given[0]), size)
+        return torch.cat([self.decoder(*(x[start : start + size] for x in given)) for start in starts])
 
 
 class Discriminator(nn.Module):

@@ -140,6 +140,7 @@ def chart(
     *,
     line: tuple[str, float] | None = None,
     mark: float | None = None,
+    what: str = "images",
     top: float | None = None,
     percent: bool = False,
 ) -> Html | None:
@@ -151,6 +152,7 @@ def chart(
         curves: values, as many as x, by name. The scale is logarithmic if they are positive and span a factor of 20.
         line: a name and a value for a dashed level.
         mark: the images at which the points get a ring.
+        what: what the images are called.
         top: the end of the scale; by default the highest value.
         percent: the values are shares.
     """
@@ -165,7 +167,7 @@ def chart(
     low, high = (min(levels), max(levels)) if log else (min(0.0, *levels), max(levels))
     xs = Axis(float(np.nanmin(across)), float(np.nanmax(across)), LEFT, WIDE - RIGHT)
     ys = Axis(low, high if high > low else low + 1, HIGH - BOTTOM, TOP, log)
-    drawn = [_frame(xs, ys, percent)]
+    drawn = [_frame(xs, ys, what, percent)]
     if line:
         y = ys.at(line[1])
         drawn.append(el("line", x1=LEFT, x2=WIDE - RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}", class_="level"))
@@ -183,7 +185,7 @@ def chart(
     return el("svg", *drawn, viewBox=f"0 0 {WIDE} {HIGH}", role="img", aria_label=label)
 
 
-def _frame(xs: Axis, ys: Axis, percent: bool) -> Html:
+def _frame(xs: Axis, ys: Axis, what: str, percent: bool) -> Html:
     parts = []
     for tick in ys.ticks():
         y = f"{ys.at(tick):.1f}"
@@ -193,7 +195,7 @@ def _frame(xs: Axis, ys: Axis, percent: bool) -> Html:
     for tick in xs.ticks():
         x = f"{xs.at(tick):.1f}"
         parts.append(el("text", short(tick), x=x, y=HIGH - BOTTOM + 17, text_anchor="middle"))
-    parts.append(el("text", "images seen", x=WIDE - RIGHT, y=HIGH - 4, text_anchor="end", class_="note"))
+    parts.append(el("text", f"{what} seen", x=WIDE - RIGHT, y=HIGH - 4, text_anchor="end", class_="note"))
     return join(parts)
 
 

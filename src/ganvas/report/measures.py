@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ganvas.console import worded
 from ganvas.report.markup import Html, el, join
 
 MEASURES = {
@@ -131,55 +132,56 @@ def name_of(metric: str, evaluation: Mapping[str, Any] | None) -> str:
     return MEASURES[metric][0].format(fid="FID" if official else "Fréchet distance")
 
 
-def images_of(count: int) -> str:
-    """Return a number of images, in words."""
-    return f"{count:,} image{'' if count == 1 else 's'}"
+def images_of(count: int, what: str) -> str:
+    """Return a number of images, in words; of clips, which `what` says, they are clips."""
+    return worded(f"{count:,} image{'' if count == 1 else 's'}", what)
 
 
-def verdict(final: Mapping[str, Any] | None) -> Html:
-    """Say how good it is, in a headline, a bar and two sentences."""
+def verdict(final: Mapping[str, Any] | None, what: str) -> Html:
+    """Say how good it is, in a headline, a bar and two sentences; `what` is pictures or clips."""
     lead = str((final or {}).get("lead"))
     if final is None or lead not in DISTANCES or not math.isfinite(value_of(final, lead)):
-        return el("p", "Nothing was measured yet, so judge the pictures by eye.", class_="verdict")
+        return el("p", f"Nothing was measured yet, so judge the {what} by eye.", class_="verdict")
     far, name = covered(final, lead), name_of(lead, final)
     by = f"judged by the {name if name == 'FID' else name.lower().replace('fréchet', 'Fréchet')}"
-    by += f" of {value_of(final, lead, 'n'):,.0f} generated pictures"
+    by += f" of {value_of(final, lead, 'n'):,.0f} generated {what}"
     by += ", a rough estimate" if final.get("purpose") == "estimate" else ""
     if far is None:
         value, floor = (f"{value_of(final, lead, key):.3g}" for key in ("value", "floor"))
-        words, bar = f"{value} away from real pictures, {by}.", Html()
-        words += f" Held-back real pictures are {floor} away." if floor != "nan" else ""
+        words, bar = f"{value} away from real {what}, {by}.", Html()
+        words += f" Held-back real {what} are {floor} away." if floor != "nan" else ""
         headline = "Measured roughly, with no untrained network to compare it with."
     else:
         headline = next(text for least, text in HEADLINES if far >= least)
-        words = f"These pictures have come {percent(far)} of the way from an untrained network to real ones, {by}."
-        label = f"{percent(far)} of the way from an untrained network to real pictures"
-        ends = el("div", el("span", "untrained network"), el("span", "real pictures"), class_="ends")
+        words = f"These {what} have come {percent(far)} of the way from an untrained network to real ones, {by}."
+        label = f"{percent(far)} of the way from an untrained network to real {what}"
+        ends = el("div", el("span", "untrained network"), el("span", f"real {what}"), class_="ends")
         bar = el("div", _bar(far), ends, role="img", aria_label=label)
     recall, reachable = value_of(final, "recall"), value_of(final, "recall", "floor")
     if math.isfinite(recall):
-        words += f" Of the variety of the real pictures they reach {percent(recall)}"
+        words += f" Of the variety of the real {what} they reach {percent(recall)}"
         words += f"; held-back real ones reach {percent(reachable)}." if math.isfinite(reachable) else "."
-    return join([el("p", headline, class_="verdict"), bar, el("p", words)])
+    return join([el("p", worded(headline, what), class_="verdict"), bar, el("p", words)])
 
 
 def _bar(share: float) -> Html:
     return el("div", el("i", style=f"width:{100 * share:.1f}%"), class_="track")
 
 
-def table(final: Mapping[str, Any] | None) -> Html:
-    """Show every measure between floor and ceiling, with what it means and what makes it comparable."""
+def table(final: Mapping[str, Any] | None, what: str) -> Html:
+    """Show every measure of pictures or clips between floor and ceiling, with what it means and makes it comparable."""
     there = [name for name in MEASURES if math.isfinite(value_of(final, name))]
     if final is None or not there:
         return el("p", "Nothing was measured yet; ", el("code", "ganvas evaluate"), " does it at any time.")
-    rests = {name: _rests_on(final[name]) for name in there}
+    rests = {name: _rests_on(final[name], what) for name in there}
     same = len(set(rests.values())) == 1
     shown = [key for key in COLUMNS if any(math.isfinite(value_of(final, name, key)) for name in there)]
     heads = [el("th", "Measure", scope="col"), *(el("th", COLUMNS[key], scope="col", class_="n") for key in shown)]
     rows = []
     for name in there:
         first = el("span", " judge by this one first", class_="first") if name == final.get("lead") else None
-        note = el("small", " ".join([*MEASURES[name][1:], *([] if same else [rests[name]])]))
+        meaning = worded(" ".join(MEASURES[name][1:]), what)
+        note = el("small", meaning if same else f"{meaning} {rests[name]}")
         cells = [el("th", el("b", name_of(name, final)), first, note, scope="row")]
         for key, text in zip(shown, _row(final, name, shown), strict=True):
             cells.append(el("td", text, class_="n", data_name=COLUMNS[key]))
@@ -188,23 +190,23 @@ def table(final: Mapping[str, Any] | None) -> Html:
         rows.append(el("tr", *cells))
     seen = value_of({"": {"value": final.get("images")}}, "")
     whose = f"The {final['weights']} generator" if final.get("weights") else "The generator"
-    about = f"{whose}, after {images_of(int(seen))}. " if math.isfinite(seen) else f"{whose}. "
+    about = f"{whose}, after {images_of(int(seen), what)}. " if math.isfinite(seen) else f"{whose}. "
     about += "A rough estimate, made while training. " if final.get("purpose") == "estimate" else ""
     caption = el("caption", about + (rests[there[0]] if same else ""))
     head = el("thead", el("tr", *heads, el("th", "Way covered", scope="col", class_="bar")))
     return el("div", el("table", caption, head, el("tbody", *rows), class_="measures"), class_="scroll")
 
 
-def _rests_on(measured: Mapping[str, Any]) -> str:
+def _rests_on(measured: Mapping[str, Any], what: str) -> str:
     """Return what makes a value comparable, as sentences."""
     n, reference = (f"{x:,.0f}" if math.isfinite(x := number(measured.get(key))) else "?" for key in ("n", "reference"))
     if measured.get("extractor") == "none":
         return f"n = {n}, of the part {measured.get('split', '?')}, at {measured.get('input', '?')}."
     held = "none held back" if measured.get("split") == "train" else f"held back: {measured.get('split', '?')}"
-    what = {key: measured.get(key, "?") for key in ("extractor", "digest", "input", "resizer", "precision")}
+    by = {key: measured.get(key, "?") for key in ("extractor", "digest", "input", "resizer", "precision")}
     return (
-        f"n = {n}, against {reference} training pictures; {held}. Features: {what['extractor']} "
-        f"({str(what['digest'])[:12]}) at {what['input']}, {what['resizer']}, {what['precision']}."
+        f"n = {n}, against {reference} training {what}; {held}. Features: {by['extractor']} "
+        f"({str(by['digest'])[:12]}) at {by['input']}, {by['resizer']}, {by['precision']}."
     )
 
 

@@ -12,6 +12,7 @@ from string import Template
 from typing import Any, Protocol
 
 from ganvas.config import FRAMES, flat, reasons
+from ganvas.console import worded
 from ganvas.files import atomic_write, tell_unwritable
 from ganvas.options import TrainOptions
 from ganvas.report.markup import Html, chart, el, join
@@ -21,7 +22,7 @@ from ganvas.run import ELSEWHERE, Plan, Run
 from ganvas.watch import duration
 
 MADE = {
-    False: "None of the generated pictures was ever drawn or photographed: each was made from random numbers.",
+    False: "None of the generated pictures was ever drawn or taken by a camera: each was made from random numbers.",
     True: "Each generated picture was made from the source at the same place.",
 }
 """What is said of the samples, by whether they are translations."""
@@ -54,25 +55,26 @@ def write_report(run: Run, *, neighbours: Neighbours | None, findings: Sequence[
     estimates = [line for line in measured if line.get("purpose") == "estimate"]
     reports = [line for line in measured if line.get("purpose") == "report"]
     final = next(reversed(reports or estimates), None)
-    best = best_of(run.folder)
+    best, what = best_of(run.folder), run.plan.what
     parts = {
         "title": el("title", f"{run.plan.data['name']} - ganvas"),
         "head": _head(run.plan, stats),
         "warnings": _warnings(run.plan, stats, findings),
-        "verdict": verdict(final),
-        "made_from": MADE[run.plan.translates],
+        "verdict": verdict(final, what),
+        "made_from": worded(MADE[run.plan.translates], what),
         "made_of": "sources" if run.plan.translates else "random numbers",
         "samples": samples(run, best),
         "moments": moments(run, best),
-        "curves": _curves(run.plan, stats, estimates, best),
-        "metrics": table(final),
+        "curves": curves(run.plan, stats, estimates, best),
+        "metrics": table(final, what),
         "neighbours": beside(neighbours, final, run.plan),
         "recipe": _recipe(run.plan),
         "commands": _commands(run),
         "provenance": _provenance(run, final),
         "mat": Html("alpha" if run.plan.data.get("channels") == 4 else "opaque"),
     }
-    page = Template(resources.files("ganvas.report").joinpath("page.html").read_text("utf-8")).substitute(parts)
+    words = resources.files("ganvas.report").joinpath("page.html").read_text("utf-8")
+    page = Template(worded(words, what)).substitute(parts)
     path = run.folder / "report.html"
     with tell_unwritable(path):
         atomic_write(path, page.encode("utf-8", "replace"))
@@ -85,7 +87,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             objects.append(value)
@@ -109,20 +111,19 @@ def _head(plan: Plan, stats: Sequence[Mapping[str, Any]]) -> Html:
     total = (plan.data.get("images") or {}).get("train")
     images, seconds = _seen(stats)
     frames = plan.config.generator.settings.get(FRAMES)
-    what = f"clips of {frames} frames" if frames else "pictures"
+    what = f"clips of {frames} frames" if frames else plan.what
     learned = f"Learned from {total:,} {what}" if total else f"Learned from {what}"
     rounds = f", each about {images / total:.0f} times" if total and images >= 2 * total else ""
-    took = (
-        f"It trained for {duration(seconds)} and saw {images_of(images)}{rounds}." if images else "It has just begun."
-    )
+    saw = f"saw {images_of(images, plan.what)}{rounds}"
+    took = f"It trained for {duration(seconds)} and {saw}." if images else "It has just begun."
     return join([el("h1", plan.data["name"]), el("p", f"{learned} of {width} × {height} pixels ({kind}). {took}")])
 
 
 def _warnings(plan: Plan, stats: Sequence[Mapping[str, Any]], findings: Sequence[Warned]) -> Html:
-    parts = [
-        el("li", *_options_whole(found.message), " ", el("small", f"after {images_of(found.images)}"))
-        for found in findings
-    ]
+    parts, what = [], plan.what
+    for found in findings:
+        when = el("small", f"after {images_of(found.images, what)}")
+        parts.append(el("li", *_options_whole(worded(found.message, what)), " ", when))
     step = max((int(s) for line in stats if math.isfinite(s := number(line.get("step")))), default=0)
     if step < plan.steps:
         parts.append(el("li", f"This run is not finished: step {step:,} of {plan.steps:,}. The page shows it so far."))
@@ -134,15 +135,17 @@ def _options_whole(text: str) -> list[Html | str]:
     return [el("code", part) if part.startswith("--") else part for part in re.split(r"(--[a-z][a-z-]*)", text)]
 
 
-def _total(line: Mapping[str, Any], kind: str, mean: bool = False) -> float:
+def total(line: Mapping[str, Any], kind: str, mean: bool = False) -> float:
+    """Return the sum, or the mean, of a line's figures of a kind, as of a player; NaN if it has none."""
     values = [number(value) for name, value in line.items() if name.startswith(f"{kind}/")]
     return sum(values) / (len(values) if mean else 1) if values else math.nan
 
 
-def _curves(
+def curves(
     plan: Plan, stats: Sequence[Mapping[str, Any]], estimates: Sequence[Mapping[str, Any]], best: int | None
 ) -> Html:
-    lead = str(estimates[-1].get("lead")) if estimates else "kernel"
+    """Draw the quality, the losses, how often pairs are told apart, and the speed, each with what it means."""
+    lead, seen = str(estimates[-1].get("lead")) if estimates else "kernel", worded("images", plan.what)
     at = [number(line.get("images")) for line in estimates]
     x = [number(line.get("images")) for line in stats]
     counts = sorted({int(n) for line in estimates if math.isfinite(n := value_of(line, lead, "n"))})
@@ -150,12 +153,12 @@ def _curves(
     name = name_of(lead, estimates[-1]) if lead in DISTANCES and estimates else "Distance"
     floor = value_of(estimates[-1], lead, "floor") if estimates else math.nan
     quality = chart(
-        f"{name} over the images seen", at, {name: [value_of(line, lead) for line in estimates]},
-        line=("real pictures", floor), mark=best,
+        f"{name} over the {seen} seen", at, {name: [value_of(line, lead) for line in estimates]},
+        line=(f"real {plan.what}", floor), mark=best, what=seen,
     )  # fmt: skip
-    losses = {player: [_total(line, player.lower()) for line in stats] for player in ("Discriminator", "Generator")}
-    right = {"pairs right": [_total(line, "accuracy", mean=True) for line in stats]}
-    speed = {"images/s": [number(line.get("images_per_second")) for line in stats]}
+    losses = {player: [total(line, player.lower()) for line in stats] for player in ("Discriminator", "Generator")}
+    right = {"pairs right": [total(line, "accuracy", mean=True) for line in stats]}
+    speed = {f"{seen}/s": [number(line.get("images_per_second")) for line in stats]}
     guessing, planned = ("guessing", 0.5), ("as measured before", plan.images_per_second)
     found = f"{name} to real pictures, estimated {of}now and then. Lower is better"
     found += "; the dashed line is as good as real pictures themselves. " if math.isfinite(floor) else ". "
@@ -165,12 +168,13 @@ def _curves(
         ("Quality", found, quality),
         ("The two players’ losses", "One network makes pictures, the other tells them from real ones, and each "
          "improves at the other’s cost. Healthy: both settle and stay. The discriminator’s near 0 while the "
-         "generator’s climbs: the generator no longer learns.", chart("Losses over the images seen", x, losses)),
+         "generator’s climbs: the generator no longer learns.",
+         chart(f"Losses over the {seen} seen", x, losses, what=seen)),
         ("Pairs told apart", "How often the discriminator finds a real picture more real than a generated one. 50 % is "
          "guessing. Good: well above it and below 100 %. 100 % for long: it overpowers the generator.",
-         chart("Pairs told apart over the images seen", x, right, line=guessing, top=1.0, percent=True)),
+         chart(f"Pairs told apart over the {seen} seen", x, right, line=guessing, what=seen, top=1.0, percent=True)),
         ("Speed", "Images trained on in a second. A level line is good; a dip means that something else used the "
-         "machine.", chart("Images a second over the images seen", x, speed, line=planned)),
+         "machine.", chart(f"{seen.capitalize()} a second over the {seen} seen", x, speed, line=planned, what=seen)),
     )  # fmt: skip
     key = el("span", el("i", class_="c0"), "discriminator", el("i", class_="c1"), "generator", class_="key")
     parts = []
@@ -179,6 +183,7 @@ def _curves(
             few = "it was too short for estimates, or was told to make none"
             why = few if title == "Quality" and not plan.estimate else "it has no such figures so far"
             words = f"There is nothing to draw of this run: {why}."
+        words = worded(words, plan.what)
         heading = el("h3", title, key if drawn and "losses" in title else None)
         parts.append(el("section", heading, drawn, el("p", words), class_=None if drawn else "none"))
     return el("div", *parts, class_="charts")
@@ -186,7 +191,7 @@ def _curves(
 
 def _recipe(plan: Plan) -> Html:
     rows: dict[str, object] = {
-        "steps": f"{plan.steps:,}, of {plan.config.batch} images each",
+        "steps": f"{plan.steps:,}, of {plan.config.batch} {worded('images', plan.what)} each",
         "precision": f"{plan.precision} on {plan.device}, {plan.threads} thread(s)",
         "seed": plan.config.seed,
         **flat(asdict(plan.config)),
@@ -229,8 +234,8 @@ def _commands(run: Run) -> Html:
         lines["Translate pictures"] = f"ganvas translate {folder} PICTURES --out translated"
         measure += f" --target {shlex.quote(target)}" if target else ""
     else:
-        lines["Make new pictures"] = f"ganvas generate {folder} --n 64"
-    lines["Measure again, with all held-out pictures"] = measure
+        lines[f"Make new {run.plan.what}"] = f"ganvas generate {folder} --n 64"
+    lines[f"Measure again, with all held-out {run.plan.what}"] = measure
     if not run.finished:
         lines = {"Go on to the end": lines.pop("Train on for another 10 minutes"), **lines}
     return el("dl", *(part for name, line in lines.items() for part in (el("dt", name), el("dd", el("code", line)))))

@@ -13,6 +13,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from safetensors import SafetensorError, safe_open
 
 from ganvas.config import CLASSES
+from ganvas.console import worded
 from ganvas.pictures import COMFORT, GAP, RATE, Pixels, to_pil, whole_factor
 from ganvas.report.markup import Html, el, join, picture
 from ganvas.report.measures import digits_of, images_of, percent, value_of
@@ -78,7 +79,8 @@ def best_of(folder: Path) -> int | None:
     return images if isinstance(images, int) else None
 
 
-def _snapshots(folder: Path) -> list[tuple[int, Path]]:
+def snapshots(folder: Path) -> list[tuple[int, Path]]:
+    """Return the images seen at each snapshot of a run, and its picture."""
     paths = folder.glob("fakes-*.png")
     return sorted((int(path.stem[6:]), path) for path in paths if path.stem[6:].isdecimal())
 
@@ -112,21 +114,21 @@ def _corner(path: Path, plan: Plan, across: int) -> list[Image.Image]:
 
 def samples(run: Run, best: int | None) -> Html:
     """Show the newest pictures, those of the best generator if that is an older one, and real ones."""
-    snapshots = _snapshots(run.folder)
-    shown = [("Generated, newest", f"after {images_of(images)}", path) for images, path in snapshots[-1:]]
-    if snapshots and best != snapshots[-1][0]:
+    taken, what = snapshots(run.folder), run.plan.what
+    shown = [("Generated, newest", f"after {images_of(images, what)}", path) for images, path in taken[-1:]]
+    if taken and best != taken[-1][0]:
         kept = "after {}; the best by the estimates, and what is used unless you say otherwise"
-        shown += [("Generated, best", kept.format(images_of(i)), path) for i, path in snapshots if i == best]
+        shown += [("Generated, best", kept.format(images_of(i, what)), path) for i, path in taken if i == best]
     real = "from the training data"
     if run.plan.translates:
         paired = run.plan.options.get("task") == "paired"
         real = "what they should become" if paired else "of the kind that they are to become"
         held = "held back from training" if run.plan.data.get("shown") == "val" else "from the training data"
         shown.insert(0, ("Sources", held, run.folder / "sources.png"))
-    figures = [_figure(run, *what) for what in [*shown, ("Real", real, run.folder / "reals.png")]]
+    figures = [figure(run, *what) for what in [*shown, ("Real", real, run.folder / "reals.png")]]
     there = [figure for figure in figures if figure is not None]
     if not there:
-        return el("p", "There are no pictures yet.")
+        return el("p", f"There are no {what} yet.")
     names, classes = run.plan.data.get("classes", []), run.plan.config.generator.settings.get(CLASSES, 0)
     lines = class_rows(classes if classes <= len(names) else 0)[:HERO]
     each = f"{lines.count(0)} rows are" if lines.count(0) > 1 else "Each row is"
@@ -135,7 +137,8 @@ def samples(run: Run, best: int | None) -> Html:
     return el("div", *rows, el("div", *there, class_="pair"))
 
 
-def _figure(run: Run, name: str, about: str, path: Path, across: int = HERO, class_: str | None = None) -> Html | None:
+def figure(run: Run, name: str, about: str, path: Path, across: int = HERO, class_: str | None = None) -> Html | None:
+    """Show a saved grid, its first pictures, under a name; None if it cannot be read."""
     corner = _corner(path, run.plan, across)
     if not corner:
         return None
@@ -143,7 +146,7 @@ def _figure(run: Run, name: str, about: str, path: Path, across: int = HERO, cla
     caption = el("figcaption", el("b", name), f" {about}")
     return el(
         "figure",
-        picture(corner, f"{name} pictures, {about}", tiny, run.plan.data.get("rate") or RATE),
+        picture(corner, f"{name} {run.plan.what}, {about}", tiny, run.plan.data.get("rate") or RATE),
         caption,
         class_=class_,
     )
@@ -151,14 +154,14 @@ def _figure(run: Run, name: str, about: str, path: Path, across: int = HERO, cla
 
 def moments(run: Run, best: int | None) -> Html:
     """Show some of the snapshots, from the first to the newest, the best marked."""
-    snapshots = _snapshots(run.folder)
-    chosen = {round(i) for i in np.linspace(0, len(snapshots) - 1, MOMENTS)} if snapshots else set()
+    taken = snapshots(run.folder)
+    chosen = {round(i) for i in np.linspace(0, len(taken) - 1, MOMENTS)} if taken else set()
     figures = []
-    for number, (images, path) in enumerate(snapshots):
+    for number, (images, path) in enumerate(taken):
         if number in chosen or images == best:
-            about = "untrained" if images == 0 else "images seen"
+            about = "untrained" if images == 0 else worded("images seen", run.plan.what)
             class_, about = ("best", f"{about}, the best") if images == best else (None, about)
-            figures.append(_figure(run, f"{images:,}", about, path, STEP, class_))
+            figures.append(figure(run, f"{images:,}", about, path, STEP, class_))
     there = [figure for figure in figures if figure is not None]
     return el("div", *there, class_="moments") if there else el("p", "There are no snapshots yet.")
 
@@ -174,15 +177,17 @@ def beside(found: Neighbours | None, final: Mapping[str, Any] | None, plan: Plan
         share = min(1.0, value_of(final, "memorisation", "n") / plan.data.get("images", {}).get("train", math.inf))
         words += f"(no copying: about 50 %; nothing but copies: about {percent((1 + share) / 2)}). "
     words += "Those with the nearest neighbour come first; the numbers are distances"
+    words = worded(words, plan.what)
     words += f" between features of {found.extractor}." if found.extractor else " between features."
+    words += " Of each clip the frame in its middle is shown." if plan.what == "clips" else ""
     cards = []
     for number, i in enumerate(np.argsort(found.distances[:, 0], kind="stable"), 1):
-        parts = [el("figure", _small(found.fakes[i], f"Generated picture {number}"))]
+        parts = [el("figure", _small(found.fakes[i], worded(f"Generated picture {number}", plan.what)))]
         digits = digits_of(found.distances[i, 0])
         for k, (image, distance) in enumerate(zip(found.nearest[i], found.distances[i], strict=True), 1):
             away = f"{distance:.{digits}f}"
             alt = f"Training picture {k} of those nearest to generated picture {number}, at a distance of {away}"
-            parts.append(el("figure", _small(image, alt), el("figcaption", away)))
+            parts.append(el("figure", _small(image, worded(alt, plan.what)), el("figcaption", away)))
         cards.append(el("li", *parts))
     return join([el("p", words), el("ol", *cards, class_="neighbours")])
 

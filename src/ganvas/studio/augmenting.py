@@ -1,0 +1,71 @@
+"""The tab where one makes a labelled set, and takes it along as a zip."""
+
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ganvas.augmentation.write import augment
+from ganvas.errors import UserError
+from ganvas.sample import render
+from ganvas.studio.handling import LAST_SEED, ONE_AT_A_TIME, seed_of, shown, told, whole
+from ganvas.studio.places import Places
+
+MOST = 20_000
+"""Pictures of a set that is made here; the command line makes any number."""
+EXAMPLES = 12
+"""Of each class, that are shown."""
+
+
+def augmenting(places: Places, choose: gr.Dropdown) -> None:
+    """Lay out the tab.
+
+    Args:
+        places: what may be read.
+        choose: whose value is the run.
+    """
+    gr.Markdown(
+        "Labelled pictures to train a classifier with. Whether they help yours, `ganvas augment RUN --prove` finds "
+        "out: often they do not."
+    )
+    with gr.Row():
+        each = gr.Number(100, label="Pictures of each class", precision=0, minimum=1, maximum=MOST, min_width=160)
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LAST_SEED, min_width=110)
+        with gr.Column(min_width=300, elem_classes="low"):
+            sure = gr.Checkbox(False, label="Leave out what a classifier is not sure of")
+            new = gr.Checkbox(False, label="Leave out what is nearly a training picture")
+    make = gr.Button("Make the set", variant="primary")
+    words = gr.Markdown()
+    file = gr.DownloadButton("Download the set as a zip", visible=False)
+    gallery = gr.Gallery(
+        format="png", show_label=False, columns=EXAMPLES, height="auto", buttons=[], allow_preview=False, visible=False,
+        elem_classes="pixels grid many",
+    )  # fmt: skip
+
+    def do(name: str, count: float, first: float, confident: bool, distinct: bool) -> Any:
+        model, number = places.model(name), whole(count, "pictures of each class", 1, MOST)
+        if number * len(model.classes) > MOST:
+            total = number * len(model.classes)
+            raise UserError(f"that would be {total:,} pictures, above {MOST:,}; use ganvas augment")
+        out = places.scratch / f"set-{uuid.uuid4().hex[:8]}" / f"{name}-augmented"
+        augment(
+            str(places.run(name)), data=places.origin(name), out=str(out), per_class=number,
+            seed=seed_of(first), min_confidence=0.9 if confident else None, no_copies=distinct,
+        )  # fmt: skip
+        zipped = shutil.make_archive(str(out), "zip", out)
+        shutil.rmtree(out)
+        seeds = range(seed_of(first), seed_of(first) + EXAMPLES)
+        pictures = [
+            (shown(image, 96), name)
+            for label, name in enumerate(model.classes)
+            for images in render(model, seeds=seeds, labels=[label] * EXAMPLES)
+            for image in images
+        ]
+        kib = Path(zipped).stat().st_size / 2**10
+        size = f"{kib / 2**10:.1f} MiB" if kib > 2**10 else f"{kib:.0f} KiB"
+        made = f"{number:,} pictures of each of {len(model.classes)} classes, {size}."
+        return made, gr.DownloadButton(value=zipped, visible=True), gr.Gallery(pictures, visible=True)
+
+    make.click(told(do), [choose, each, seed, sure, new], [words, file, gallery], **ONE_AT_A_TIME)
