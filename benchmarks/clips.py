@@ -23,7 +23,7 @@ import ganvas
 from ganvas.data import Dataset, rows_at
 from ganvas.metrics.motion import MOST, STATISTICS
 from ganvas.metrics.scores import frechet
-from ganvas.pictures import Pixels, moving_grid, save_gif
+from ganvas.pictures import COMFORT, Pixels, moving_grid, save_gif, whole_factor
 from ganvas.run import data_options, open_run
 
 OUT = Path("bench-results") / "clips"
@@ -106,7 +106,7 @@ def show(model: ganvas.Model, dataset: Dataset, path: Path) -> None:
     parts = [clips.reshape(SHOWN, SHOWN, *clips.shape[1:]) for clips in (made, real)]
     across = [np.concatenate([np.concatenate(list(row), 2)[None] for row in part]) for part in parts]
     both = np.concatenate([across[0], gap, across[1]], 3)
-    save_gif(moving_grid(both, 1, scale=1), path, model.rate)
+    save_gif(moving_grid(both, 1, scale=whole_factor(dataset.width, dataset.height, COMFORT)), path, model.rate)
 
 
 def moving_digits(data: str, count: int, path: Path) -> None:
