@@ -234,10 +234,16 @@ class Person:
     def choose(self, label: str, value: str) -> None:
         """Choose from a list, or write what is not in it."""
         box = self.page.get_by_label(label, exact=True).locator("visible=true")
-        box.fill(value)
-        box.press("Enter")
-        box.press("Escape")
-        box.blur()
+
+        def chosen() -> bool:
+            box.fill(value)
+            self.page.wait_for_timeout(200)  # for the list to be only of what is like it
+            box.press("Enter")
+            box.press("Escape")
+            box.blur()
+            return bool(box.input_value() == value)
+
+        until(chosen)
 
     def slide(self, label: str, value: float) -> None:
         box = self.page.get_by_label(f"number input for {label}").locator("visible=true").first

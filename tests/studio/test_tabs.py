@@ -226,10 +226,12 @@ def explore(person: Person, name: str) -> None:
     person.open("Explore")
     person.picture(GRID)
     model = person.page.get_by_label("Model", exact=True).locator("visible=true")
+    person.picture(LARGE)  # so that it is not that of the first model that comes last
     if model.input_value() != name:
-        shown = person.page.locator(GRID).first.get_attribute("src")
+        places = [person.page.locator(place).locator("visible=true").first for place in (GRID, LARGE)]
+        shown = [place.get_attribute("src") for place in places]
         person.choose("Model", name)
-        until(lambda: person.page.locator(GRID).first.get_attribute("src") != shown)
+        until(lambda: all(place.get_attribute("src") != old for place, old in zip(places, shown, strict=True)))
     person.picture(LARGE)
 
 
