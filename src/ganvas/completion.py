@@ -13,7 +13,7 @@ from ganvas.data.moving import is_film, open_clip
 from ganvas.data.pixels import to_float
 from ganvas.data.sources import read_file
 from ganvas.errors import UserError
-from ganvas.files import find_path, made_folder, printable, refuse_inside, tell_unwritable
+from ganvas.files import made_folder, printable, refuse_inside, refuse_same, tell_unwritable
 from ganvas.inversion import STEPS, invert
 from ganvas.models.video import MOST_FRAMES
 from ganvas.options import ContinueOptions, takes
@@ -48,8 +48,7 @@ def continue_clip(options: ContinueOptions) -> Path:
     source = Path(options.input).expanduser()
     if out.suffix.lower() == ".png":
         raise UserError(f"cannot write a clip to {out}; the name must end in .gif or .mp4")
-    if find_path(source) is not None and find_path(out) is not None and out.samefile(source):
-        raise UserError(f"{printable(out)} is the clip itself; name another file as --out")
+    refuse_same(out, source, "clip")
     check_film(out, max(1, round(model.rate)))
     refuse_inside(out, *model.places)
     begin = _frames(source, model)

@@ -158,6 +158,16 @@ def refuse_inside(path: Path, *places: str | None) -> None:
                 )
 
 
+def refuse_same(out: Path, source: Path, what: str) -> None:
+    """See to it that a file is not written over the picture or clip, by `what`, that it is made of.
+
+    Raises:
+        UserError: it would be.
+    """
+    if find_path(source) is not None and find_path(out) is not None and out.samefile(source):
+        raise UserError(f"{printable(out)} is the {what} itself; name another file as --out")
+
+
 def printable(name: object) -> str:
     """Return a name or path with `?` for what a terminal would not print but obey, as ESC."""
     return "".join(character if character.isprintable() else "?" for character in str(name))

@@ -18,7 +18,7 @@ from ganvas.data.decode import decode, to_channels
 from ganvas.data.pixels import to_float
 from ganvas.data.sources import read_file
 from ganvas.errors import UserError
-from ganvas.files import atomic_file, find_path, made_folder, printable, refuse_inside, tell_unwritable
+from ganvas.files import atomic_file, find_path, made_folder, printable, refuse_inside, refuse_same, tell_unwritable
 from ganvas.inversion import STEPS, invert
 from ganvas.options import ProjectOptions, takes
 from ganvas.pictures import COMFORT, Pixels, grid, whole_factor
@@ -75,8 +75,7 @@ def project(options: ProjectOptions) -> Projection:
     path, source = Path(options.out).expanduser(), Path(options.input).expanduser()
     if path.suffix.lower() != ".png":
         raise UserError(f"cannot write a picture to {path}; the name must end in .png")
-    if find_path(source) is not None and find_path(path) is not None and path.samefile(source):
-        raise UserError(f"{printable(path)} is the picture itself; name another file as --out")
+    refuse_same(path, source, "picture")
     steps = STEPS if options.steps is None else options.steps
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
     refuse_clips(model)

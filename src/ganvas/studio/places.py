@@ -72,8 +72,7 @@ class Places:
         Raises:
             UserError: as `run` and `load`.
         """
-        path = find_model(self.run(name), None)
-        return _loaded(path, path.stat().st_mtime_ns)
+        return _loaded(*self._file(name))
 
     def directions(self, name: str, n: int) -> Directions:
         """Return the directions of a run's model, at most n, which are searched once.
@@ -81,8 +80,12 @@ class Places:
         Raises:
             UserError: as `model` and `find_directions`.
         """
+        return _directions(*self._file(name), n)
+
+    def _file(self, name: str) -> tuple[Path, int]:
+        """Return a run's model file, and when it was changed."""
         path = find_model(self.run(name), None)
-        return _directions(path, path.stat().st_mtime_ns, n)
+        return path, path.stat().st_mtime_ns
 
     def origin(self, name: str) -> str:
         """Return where the pictures of a run are, if they may be read.
