@@ -8,6 +8,7 @@ CIFAR ?= cifar10
 FLOWERS ?=
 EMOJI ?=
 PAIRS ?=
+SPRITES ?=
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -31,7 +32,7 @@ lint: .venv/.dev  ## look for mistakes of style
 types: .venv/.dev  ## check the types
 	$(VENV) -m mypy
 
-# From cheap to dear; FLOWERS, EMOJI and PAIRS are folders or zips, as no such sets can be had by name.
+# From cheap to dear; FLOWERS, EMOJI, PAIRS and SPRITES are folders or zips, as no such sets can be had by name.
 bench: .venv/.test  ## measure all that is in docs/benchmarks.md; takes hours (DATA=photos/ etc. name other data)
 	$(VENV) benchmarks/startup.py
 	$(VENV) benchmarks/loader.py "$(DATA)"
@@ -53,9 +54,13 @@ ifneq ($(PAIRS),)
 	$(VENV) benchmarks/translation.py "$(PAIRS)"
 	$(VENV) benchmarks/share.py "$(PAIRS)" --task paired --size 64
 endif
+ifneq ($(SPRITES),)
+	$(VENV) benchmarks/clips.py "$(SPRITES)" "$(MNIST)"
+endif
 	$(VENV) benchmarks/tables.py
 	$(VENV) benchmarks/tables.py --page docs/augmentation.md
 	$(VENV) benchmarks/tables.py --page docs/translation.md
+	$(VENV) benchmarks/tables.py --page docs/video.md
 
 clean:  ## remove what was installed and cached here; runs/ and bench-results/ stay
 	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache dist

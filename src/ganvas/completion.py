@@ -6,22 +6,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganvas.console import progress, say
+from ganvas.console import say
 from ganvas.data.build import reason_of
 from ganvas.data.decode import decode, to_channels
 from ganvas.data.moving import is_film, open_clip
 from ganvas.data.pixels import to_float
 from ganvas.data.sources import read_file
 from ganvas.errors import UserError
-from ganvas.files import made_folder, printable, refuse_inside, refuse_same, tell_unwritable
-from ganvas.inversion import STEPS, invert
+from ganvas.files import printable, refuse_inside, refuse_same, tell_unwritable, writable_folder
+from ganvas.inversion import invert
 from ganvas.models.video import MOST_FRAMES
 from ganvas.options import ContinueOptions, takes
 from ganvas.pictures import Pixels, check_film, save_film
+from ganvas.projection import candidates
 from ganvas.sample import Model, device_of, latent, load, plain_fp32, render
 
 LONGEST = 128
-"""Frames of a clip that is looked for, at most; and with several classes, of what is searched side by side."""
+"""Frames of a clip that is looked for, at most."""
 POOR = 0.15
 """Mean absolute difference, of the 2 between black and white, from which on a clip counts as not found."""
 
@@ -54,20 +55,15 @@ def continue_clip(options: ContinueOptions) -> Path:
     begin = _frames(source, model)
     config: Any = model.generator.config
     later = latent(options.seed, options.frames * config.motion)  # before the search, for it may be no seed
-    device, parts = device_of(model.generator), list[torch.Tensor | None]([None])
-    if model.classes:
-        asked = [model.label(options.class_name)] if options.class_name else range(len(model.classes))
-        parts = list(torch.tensor(list(asked), device=device).split(max(1, LONGEST // len(begin))))  # type: ignore[no-untyped-call]
+    device, labels = device_of(model.generator), candidates(model, options.class_name)
     target, numbers = to_float(begin).to(device), config.noise(len(begin))
-    with progress("looking for the clip in the model", STEPS * len(parts)) as advance, plain_fp32(device):
-        found = [
-            invert(model.generator, target, numbers, labels, seed=options.seed, advance=advance) for labels in parts
-        ]
-    z, label, left = min(found, key=lambda one: one[2])
-    noise = torch.cat([z.cpu(), later[None]], 1)
-    [made] = render(model, z=noise, labels=None if label is None else [label], frames=len(begin) + options.frames)
-    with tell_unwritable(out), made_folder(out.parent):
-        save_film(np.concatenate([begin, made[0, len(begin) :]]), out, model.rate)
+    with writable_folder(out.parent):
+        with plain_fp32(device):
+            z, label, left = invert(model.generator, target, numbers, labels, seed=options.seed)
+        noise = torch.cat([z.cpu(), later[None]], 1)
+        [made] = render(model, z=noise, labels=None if label is None else [label], frames=len(begin) + options.frames)
+        with tell_unwritable(out):
+            save_film(np.concatenate([begin, made[0, len(begin) :]]), out, model.rate)
     known = f" as {model.classes[label]}" if label is not None else ""
     say(f"the model knows the {len(begin)} frames{known} but for {left / 2:.1%} of the range from black to white")
     if left > POOR:

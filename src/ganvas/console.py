@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,6 +26,9 @@ class PatientConsole(Console):
 console = PatientConsole(stderr=True, highlight=False, soft_wrap=True)
 if not console.is_terminal:
     console.width = 160
+
+_watcher = ContextVar[Callable[[float, str], object] | None]("_watcher", default=None)
+"""Sees the progress in place of the terminal."""
 
 
 def say(message: str) -> None:
@@ -63,8 +67,19 @@ def table(rows: dict[str, object], notes: dict[str, str]) -> None:
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show how far a long piece of work is; the block gets a function that advances it by some units.
 
-    A bar in a terminal; without one, a plain line at most every ten seconds, and none for short work.
+    A bar in a terminal; without one, a plain line at most every ten seconds, and none for short work. Within
+    `progress_to`, neither.
     """
+    if (watcher := _watcher.get()) is not None:
+        share = 0.0
+
+        def pass_on(units: int) -> None:
+            nonlocal share
+            share += units / max(1, total)
+            watcher(min(1.0, share), label)
+
+        yield pass_on
+        return
     if console.is_terminal:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -83,6 +98,16 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
             say(f"{label}: {done} of {total}")
 
     yield advance
+
+
+@contextmanager
+def progress_to(watcher: Callable[[float, str], object]) -> Iterator[None]:
+    """Show the progress of this thread elsewhere: a function gets the share that is done, and of what."""
+    before = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(before)
 
 
 @contextmanager

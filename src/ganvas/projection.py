@@ -2,7 +2,7 @@
 
 import io
 import stat
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ganvas.console import progress, say
+from ganvas.console import say
 from ganvas.data.build import reason_of
 from ganvas.data.decode import decode, to_channels
 from ganvas.data.pixels import to_float
 from ganvas.data.sources import read_file
 from ganvas.errors import UserError
-from ganvas.files import atomic_file, find_path, made_folder, printable, refuse_inside, refuse_same, tell_unwritable
+from ganvas.files import atomic_file, find_path, printable, refuse_inside, refuse_same, tell_unwritable, writable_folder
 from ganvas.inversion import STEPS, invert
 from ganvas.options import ProjectOptions, takes
 from ganvas.pictures import COMFORT, Pixels, grid, whole_factor
@@ -27,8 +27,6 @@ from ganvas.sample import Model, device_of, latent, load, plain_fp32, render
 POOR = 0.075
 """Mean absolute difference, as a share of the range from black to white, from which on a picture counts as not found;
 as for clips (`completion.POOR`)."""
-TOGETHER = 16
-"""Classes that are searched side by side, lest a thousand need a thousand times the memory."""
 LARGEST = 2**24
 """Bytes of a file of noise, packed and unpacked."""
 
@@ -81,18 +79,19 @@ def project(options: ProjectOptions) -> Projection:
     refuse_clips(model)
     refuse_inside(path, *model.places)
     given = open_pixels(source, model)
-    with progress("looking for the picture in the model", work(model, options.class_name, steps)) as advance:
-        found = find_code(model, given, class_name=options.class_name, seed=options.seed, steps=steps, advance=advance)
     noise, scale = path.with_suffix(".npz"), whole_factor(given.shape[1], given.shape[0], 2 * COMFORT)
-    arrays: dict[str, Any] = {"z": found.z.numpy(), "model": np.array(model.sha256)}
-    if found.label is not None:
-        arrays["label"] = np.array(found.label)
-    with (
-        tell_unwritable(path), made_folder(path.parent),
-        atomic_file(path, sync=False) as picture, atomic_file(noise, sync=False) as file,
-    ):  # fmt: skip
-        grid(np.stack([given, found.pixels]), 2, scale=scale).save(picture, format="PNG")
-        np.savez(file, **arrays)
+    with writable_folder(path.parent):
+        found = find_code(model, given, class_name=options.class_name, seed=options.seed, steps=steps)
+        arrays: dict[str, Any] = {"z": found.z.numpy(), "model": np.array(model.sha256)}
+        if found.label is not None:
+            arrays["label"] = np.array(found.label)
+        with (
+            tell_unwritable(path),
+            atomic_file(path, sync=False) as picture,
+            atomic_file(noise, sync=False) as file,
+        ):
+            grid(np.stack([given, found.pixels]), 2, scale=scale).save(picture, format="PNG")
+            np.savez(file, **arrays)
     known = f" as {model.classes[found.label]}" if found.label is not None else ""
     say(f"the model knows the picture{known} but for {found.left:.1%} of the range from black to white")
     if found.left > POOR:
@@ -130,15 +129,6 @@ def open_pixels(path: Path, model: Model) -> Pixels:
     return to_channels(pixels, config.channels)
 
 
-def work(model: Model, class_name: str | None = None, steps: int = STEPS) -> int:
-    """Return of how many steps `find_code` tells, all in all.
-
-    Raises:
-        UserError: the model has no such class.
-    """
-    return steps * len(_parties(model, class_name))
-
-
 def find_code(
     model: Model,
     pixels: Pixels,
@@ -146,9 +136,8 @@ def find_code(
     class_name: str | None = None,
     seed: int = 0,
     steps: int = STEPS,
-    advance: Callable[[int], None] = lambda _: None,
 ) -> Projection:
-    """Find the noise of which a model makes what is most like a picture, by `inversion.invert`.
+    """Find the noise of which a model makes what is most like a picture, by `inversion.invert`; shows progress.
 
     Args:
         model: draws pictures from noise.
@@ -156,7 +145,6 @@ def find_code(
         class_name: what it shows; by default the class in which it is found best.
         seed: of the noises that the search starts from.
         steps: of the search.
-        advance: called with 1 after each step, `work` times.
 
     Raises:
         UserError: no such class, fewer than 1 step, what is no seed, a model that makes clips, does not draw from
@@ -173,22 +161,22 @@ def find_code(
     device = device_of(model.generator)
     target = to_float(np.array(pixels)).to(device)
     with plain_fp32(device):
-        found = [
-            invert(model.generator, target, config.z_dim, labels, seed=seed, steps=steps, advance=advance)
-            for labels in _parties(model, class_name)
-        ]
-    z, label, left = min(found, key=lambda one: one[2])
+        z, label, left = invert(
+            model.generator, target, config.z_dim, candidates(model, class_name), seed=seed, steps=steps
+        )
     [made] = render(model, z=z, labels=None if label is None else [label])
     return Projection(z.cpu(), label, left / 2, made[0])
 
 
-def _parties(model: Model, class_name: str | None) -> list[Tensor | None]:
-    """Return the classes that come into question, in parts that are searched one after the other."""
-    if class_name is None and not model.classes:
-        return [None]
-    asked = list(range(len(model.classes))) if class_name is None else [model.label(class_name)]
-    device = device_of(model.generator)
-    return [torch.tensor(asked[i : i + TOGETHER], device=device) for i in range(0, len(asked), TOGETHER)]
+def candidates(model: Model, class_name: str | None) -> Sequence[int] | None:
+    """Return the classes in which something may be found; None of a model without classes.
+
+    Raises:
+        UserError: the model has no such class.
+    """
+    if class_name is not None:
+        return [model.label(class_name)]
+    return range(len(model.classes)) if model.classes else None
 
 
 def read_code(path: Path, model: Model) -> Code:

@@ -291,6 +291,7 @@ class Person:
             self.page.wait_for_timeout(250)
             self.page.screenshot(path=self.shots / f"{name}-{width}.png", full_page=True)
             assert self.page.evaluate("document.documentElement.scrollWidth") <= width
+            assert not self.page.locator(".overflow-menu:visible").count()  # all tabs are seen
         self.page.set_viewport_size({"width": 1280, "height": 900})
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import gradio as gr
 
 from ganvas.augmentation.write import augment
+from ganvas.console import progress_to
 from ganvas.errors import UserError
 from ganvas.sample import render
-from ganvas.studio.handling import LAST_SEED, ONE_AT_A_TIME, seed_of, shown, told, whole
+from ganvas.studio.handling import LAST_SEED, ONE_AT_A_TIME, PROGRESS, seed_of, shown, told, whole
 from ganvas.studio.places import Places
 
 MOST = 20_000
@@ -44,16 +45,17 @@ def augmenting(places: Places, choose: gr.Dropdown) -> None:
         elem_classes="pixels grid many",
     )  # fmt: skip
 
-    def do(name: str, count: float, first: float, confident: bool, distinct: bool) -> Any:
+    def do(name: str, count: float, first: float, confident: bool, distinct: bool, bar: gr.Progress = PROGRESS) -> Any:
         model, number = places.model(name), whole(count, "pictures of each class", 1, MOST)
         if number * len(model.classes) > MOST:
             total = number * len(model.classes)
             raise UserError(f"that would be {total:,} pictures, above {MOST:,}; use ganvas augment")
         out = places.scratch / f"set-{uuid.uuid4().hex[:8]}" / f"{name}-augmented"
-        augment(
-            str(places.run(name)), data=places.origin(name), out=str(out), per_class=number,
-            seed=seed_of(first), min_confidence=0.9 if confident else None, no_copies=distinct,
-        )  # fmt: skip
+        with progress_to(bar):
+            augment(
+                str(places.run(name)), data=places.origin(name), out=str(out), per_class=number,
+                seed=seed_of(first), min_confidence=0.9 if confident else None, no_copies=distinct,
+            )  # fmt: skip
         zipped = shutil.make_archive(str(out), "zip", out)
         shutil.rmtree(out)
         seeds = range(seed_of(first), seed_of(first) + EXAMPLES)

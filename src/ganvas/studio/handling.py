@@ -19,6 +19,8 @@ ONE_AT_A_TIME = {"concurrency_id": "compute", "concurrency_limit": 1, "api_visib
 """For whatever computes: so many threads at once as the machine has, not more."""
 AT_ONCE = {"concurrency_id": "look", "concurrency_limit": 8, "show_progress": "hidden", "api_visibility": "private"}
 """For whatever only looks. It is queued, too: of what is not, the page does not show the errors."""
+PROGRESS = gr.Progress()
+"""The default of what a function on the page is to show its progress on; Gradio gives it the page's own."""
 LAST_SEED = 2**31
 
 

@@ -26,13 +26,14 @@ def translating(places: Places, choose: gr.Dropdown) -> None:
     with gr.Row():
         with gr.Column(min_width=320):
             drawing = gr.ImageEditor(
-                label="Draw, or drop a picture",
+                label="Your drawing",
                 type="pil",
                 sources=["upload", "clipboard"],
                 canvas_size=(CANVAS, CANVAS),
                 brush=gr.Brush(default_size=6, colors=["#000000", "#ffffff"], default_color="#000000"),
                 layers=False,
                 transforms=["crop"],
+                elem_classes="drawing",
             )
             with gr.Row():
                 side = gr.Number(

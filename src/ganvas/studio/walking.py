@@ -6,10 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from ganvas.console import progress_to
 from ganvas.draw import interpolate
 from ganvas.errors import UserError
 from ganvas.projection import project
-from ganvas.studio.handling import ONE_AT_A_TIME, class_of, told, whole
+from ganvas.studio.handling import ONE_AT_A_TIME, PROGRESS, class_of, told, whole
 from ganvas.studio.places import Places
 
 
@@ -43,15 +44,17 @@ def walking(places: Places, choose: gr.Dropdown, kind: gr.Dropdown, scale: gr.Sl
         file = gr.DownloadButton("Download the film", visible=False)
 
     def do(
-        name: str, seeds: str, frames: float, suffix: str, class_name: str, truncation: float, at: bool, found: Any
-    ) -> Any:
+        name: str, seeds: str, frames: float, suffix: str, class_name: str, truncation: float, at: bool, found: Any,
+        bar: gr.Progress = PROGRESS,
+    ) -> Any:  # fmt: skip
         if at and not found:
             raise UserError("no picture was found yet; find yours first")
         out = places.scratch / f"walk-{uuid.uuid4().hex[:8]}.{suffix}"
-        interpolate(
-            str(places.run(name)), out=str(out), seeds=seeds, frames=whole(frames, "frames", 1, 60),
-            truncation=truncation, class_name=class_of(class_name), start=found if at else None,
-        )  # fmt: skip
+        with progress_to(bar):
+            interpolate(
+                str(places.run(name)), out=str(out), seeds=seeds, frames=whole(frames, "frames", 1, 60),
+                truncation=truncation, class_name=class_of(class_name), start=found if at else None,
+            )  # fmt: skip
         moving = suffix == "gif"
         return gr.Image(str(out) if moving else None, visible=moving), gr.DownloadButton(value=str(out), visible=True)
 
@@ -74,11 +77,12 @@ def finding(places: Places, choose: gr.Dropdown, kind: gr.Dropdown, code: gr.Sta
             )  # fmt: skip
             verdict = gr.Markdown()
 
-    def do(name: str, given: str | None, class_name: str) -> Any:
+    def do(name: str, given: str | None, class_name: str, bar: gr.Progress = PROGRESS) -> Any:
         if not given:
             raise UserError("drop a picture of yours first")
         out = places.scratch / f"found-{uuid.uuid4().hex[:8]}.png"
-        result = project(str(places.run(name)), given, out=str(out), class_name=class_of(class_name))
+        with progress_to(bar):
+            result = project(str(places.run(name)), given, out=str(out), class_name=class_of(class_name))
         words = f"The model draws it but for **{result.left:.1%}** of the range from black to white."
         return str(out), words, str(out.with_suffix(".npz")), True
 
