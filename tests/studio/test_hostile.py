@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shutil
 import socket
 import struct
@@ -266,3 +267,15 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path, capfd: pytest.CaptureFixtu
         port = taken.getsockname()[1]
         assert main(["studio", str(tmp_path / "runs"), "--no-browser", f"--port={port}"]) == 2
     assert f"cannot serve at 127.0.0.1:{port} (Address already in use)" in " ".join(capfd.readouterr().err.split())
+
+
+def test_what_passes_through_does_not_pile_up(places: Places) -> None:
+    old, new = (places.passing("walk.gif") for _ in range(2))
+    assert old != new
+    for path in (old, new):
+        path.write_bytes(b"GIF")
+    os.utime(old.parent, (0, 0))
+    last = places.passing("walk.gif")
+    assert not old.parent.exists()
+    assert new.exists()
+    assert last.parent.is_dir()

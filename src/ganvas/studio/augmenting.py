@@ -1,7 +1,6 @@
 """The tab where one makes a labelled set, and takes it along as a zip."""
 
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def augmenting(places: Places, choose: gr.Dropdown) -> None:
         if number * len(model.classes) > MOST:
             total = number * len(model.classes)
             raise UserError(f"that would be {total:,} pictures, above {MOST:,}; use ganvas augment")
-        out = places.scratch / f"set-{uuid.uuid4().hex[:8]}" / f"{name}-augmented"
+        out = places.passing(f"{name}-augmented")
         with progress_to(bar):
             augment(
                 str(places.run(name)), data=places.origin(name), out=str(out), per_class=number,

@@ -1,7 +1,6 @@
 """The tab where one looks at what a model can draw: seeds, one of them closer, and directions to move it in."""
 
 import itertools
-import uuid
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -157,7 +156,7 @@ def _picture(places: Places, model: Model, image: NDArray[np.uint8], size: int) 
     """Return what the page shows of a picture [H, W, C], or the file of a clip [T, H, W, C]."""
     if image.ndim == 3:
         return shown(image, size)
-    path = places.scratch / f"clip-{uuid.uuid4().hex[:8]}.gif"
+    path = places.passing("clip.gif")
     factor = max(1, size // max(image.shape[1:3])) if size > SMALL else 1  # films are dear, and the page enlarges
     save_film(image.repeat(factor, 1).repeat(factor, 2), path, model.rate)
     return str(path)

@@ -9,7 +9,7 @@ import gradio as gr
 from ganvas.studio.augmenting import augmenting
 from ganvas.studio.explore import explore
 from ganvas.studio.handling import AT_ONCE, told
-from ganvas.studio.places import Places
+from ganvas.studio.places import LASTING, Places
 from ganvas.studio.training import training
 from ganvas.studio.translating import translating
 from ganvas.studio.watching import HERE, watching
@@ -29,7 +29,7 @@ MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 def page(places: Places) -> gr.Blocks:
     """Lay out the whole page, which reads and writes in these places only."""
-    with gr.Blocks(title="ganvas studio", analytics_enabled=False) as blocks:
+    with gr.Blocks(title="ganvas studio", analytics_enabled=False, delete_cache=(LASTING, LASTING)) as blocks:
         gr.HTML("<h1>ganvas <span>studio</span></h1>", padding=False, elem_id="title")
         begun = gr.State(None)
         with gr.Tabs() as tabs:

@@ -6,8 +6,10 @@ import itertools
 import os
 import re
 import shutil
-import uuid
+import tempfile
+import time
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ KEPT = 4
 """Models that stay in memory."""
 LISTED = 200
 """Folders and zips of the data root, at most."""
+PASSING = "passing-"
+"""Begins the names of folders of what passes through the page."""
+LASTING = 6 * 3600
+"""Seconds for which that is kept, and uploads that were not trained on."""
 UPLOADS = "uploads"
 """Folder beside the runs for pictures that came through the page: a run may go on after it is closed."""
 
@@ -37,7 +43,15 @@ class Places:
     data: Path
     """The root of what can be trained on."""
     scratch: Path
-    """Gone when the page is closed."""
+    """Gone when the studio ends."""
+
+    def passing(self, name: str) -> Path:
+        """Return where to write a file that the page shows or hands out; what was written long ago is removed."""
+        for old in self.scratch.glob(f"{PASSING}*"):
+            with suppress(OSError):  # another request removes it
+                if time.time() - old.stat().st_mtime > LASTING:
+                    shutil.rmtree(old)
+        return Path(tempfile.mkdtemp(prefix=PASSING, dir=self.scratch)) / name
 
     def all_runs(self) -> list[Progress]:
         """Return how far the runs are, newest first; those whose files lead elsewhere are left out."""
@@ -150,7 +164,7 @@ class Places:
 
     def _zipped(self, files: list[Path]) -> Path:
         """Return a zip of files that is equal for equal ones; names stay, as they may number frames."""
-        path, taken = self.scratch / f"pictures-{uuid.uuid4().hex[:8]}.zip", set[str]()
+        path, taken = self.passing("pictures.zip"), set[str]()
         with zipfile.ZipFile(path, "w") as out:
             for file in sorted(files, key=lambda file: file.name):
                 name, number = file.name, itertools.count(2)

@@ -1,6 +1,5 @@
 """The tab where one translates a picture, or what one draws."""
 
-import uuid
 from typing import Any
 
 import gradio as gr
@@ -64,10 +63,9 @@ def translating(places: Places, choose: gr.Dropdown) -> None:
         longest = whole(size, "the longer side", 8, LARGEST)
         given = _on_white(image)
         given.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-        stem = uuid.uuid4().hex[:8]
-        path = places.scratch / f"{stem}.png"
+        path = places.passing("drawing.png")
         given.save(path)
-        made = translate(str(places.run(name)), str(path), out=str(places.scratch / f"{stem}-translated"), back=other)
+        made = translate(str(places.run(name)), str(path), out=str(path.with_name("translated")), back=other)
         return (_enlarged(given), _enlarged(Image.open(made))), gr.DownloadButton(value=str(made), visible=True)
 
     choose.change(told(open_run), choose, [side, back], **AT_ONCE)

@@ -1,6 +1,5 @@
 """Two parts of the tab Explore: a path through pictures as a film, and the search for one's own picture."""
 
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +48,7 @@ def walking(places: Places, choose: gr.Dropdown, kind: gr.Dropdown, scale: gr.Sl
     ) -> Any:  # fmt: skip
         if at and not found:
             raise UserError("no picture was found yet; find yours first")
-        out = places.scratch / f"walk-{uuid.uuid4().hex[:8]}.{suffix}"
+        out = places.passing(f"walk.{suffix}")
         with progress_to(bar):
             interpolate(
                 str(places.run(name)), out=str(out), seeds=seeds, frames=whole(frames, "frames", 1, 60),
@@ -80,7 +79,7 @@ def finding(places: Places, choose: gr.Dropdown, kind: gr.Dropdown, code: gr.Sta
     def do(name: str, given: str | None, class_name: str, bar: gr.Progress = PROGRESS) -> Any:
         if not given:
             raise UserError("drop a picture of yours first")
-        out = places.scratch / f"found-{uuid.uuid4().hex[:8]}.png"
+        out = places.passing("found.png")
         with progress_to(bar):
             result = project(str(places.run(name)), given, out=str(out), class_name=class_of(class_name))
         words = f"The model draws it but for **{result.left:.1%}** of the range from black to white."
