@@ -136,6 +136,7 @@ def test_a_loaded_model_needs_no_files():
         (["own.png", "--out", "own.png"], "own.png is the picture itself"),
         (["own.png", "--out", "found.jpg"], "must end in .png"),
         (["own.png", "--out", "text.png/found.png"], "cannot write"),
+        (["own.png", "--out", "folder.png"], "cannot write folder.png: it is a folder"),
         (["own.png", "--steps", "0"], "--steps 0 is not possible"),
         (["own.png", "--seed", "-1"], "-1 is no seed"),
         (["own.png", "--seed", str(2**64)], "is no seed"),
@@ -146,6 +147,7 @@ def test_what_cannot_be_is_said_in_a_sentence(here, monkeypatch, capsys, words, 
     monkeypatch.setattr("ganvas.projection.invert", None)  # it is said before the search
     own(save(here / "m.safetensors", *FLOWERS), 1, here / "own.png")
     (here / "text.png").write_text("no picture")
+    (here / "folder.png").mkdir()
     before = sorted(here.iterdir())
     assert main(["project", "m.safetensors", *words]) == 2
     assert sentence in capsys.readouterr().err

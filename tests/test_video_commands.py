@@ -157,6 +157,12 @@ def test_a_clip_goes_on(run, clips, tmp_path, capsys, monkeypatch):
     assert "has more than 3 frames; it takes 2 to 3" in capsys.readouterr().err
 
 
+def test_a_set_of_labelled_clips_is_not_made(run, tmp_path, capsys):
+    assert main(["augment", str(run), "--per-class", "2", "--out", str(tmp_path / "set")]) == 2
+    assert "makes clips, and sets are of pictures" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+
+
 def test_clips_are_measured_by_what_they_show_and_how_they_move(run, monkeypatch):
     made, makers = evaluate.made, []
 

@@ -13,7 +13,7 @@ from ganvas.data.moving import is_film, open_clip
 from ganvas.data.pixels import to_float
 from ganvas.data.sources import read_file
 from ganvas.errors import UserError
-from ganvas.files import printable, refuse_inside, refuse_same, tell_unwritable, writable_folder
+from ganvas.files import printable, refuse_inside, refuse_same, tell_unwritable, writable_file
 from ganvas.inversion import invert
 from ganvas.models.video import MOST_FRAMES
 from ganvas.options import ContinueOptions, takes
@@ -57,7 +57,7 @@ def continue_clip(options: ContinueOptions) -> Path:
     later = latent(options.seed, options.frames * config.motion)  # before the search, for it may be no seed
     device, labels = device_of(model.generator), candidates(model, options.class_name)
     target, numbers = to_float(begin).to(device), config.noise(len(begin))
-    with writable_folder(out.parent):
+    with writable_file(out):
         with plain_fp32(device):
             z, label, left = invert(model.generator, target, numbers, labels, seed=options.seed)
         noise = torch.cat([z.cpu(), later[None]], 1)

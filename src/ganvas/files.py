@@ -136,6 +136,19 @@ def writable_folder(path: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def writable_file(path: Path) -> Iterator[None]:
+    """Do as `writable_folder` for a file's folder, and see to it before the block that the file is no folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    if path.is_dir():
+        raise UserError(f"cannot write {printable(path)}: it is a folder")
+    with writable_folder(path.parent):
+        yield
+
+
 def refuse_inside(path: Path, *places: str | None) -> None:
     """See to it that what is written does not become part of the data.
 

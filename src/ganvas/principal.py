@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ganvas.console import progress, say, table
 from ganvas.errors import UserError
-from ganvas.files import made_folder, refuse_inside, tell_unwritable
+from ganvas.files import refuse_inside, tell_unwritable, writable_file
 from ganvas.options import DirectionsOptions, takes
 from ganvas.pictures import grid, grid_size, save_png
 from ganvas.sample import Model, batch_of, device_of, finite, latent, load, plain_fp32, render, turn
@@ -72,13 +72,14 @@ def directions(options: DirectionsOptions) -> Directions:
     start = latent(options.seed, config.z_dim)
     n = min(USUAL, config.z_dim) if options.n is None else options.n
     grid_size(config.width, config.height, COLUMNS, max(1, n))
-    with progress("directions", NOISES) as advance:
-        found = find_directions(model, n, class_name=options.class_name, advance=advance)
     label = turn(options.seed, len(model.classes)) if options.class_name is None else model.label(options.class_name)
-    moved = along(start, found.vectors, options.strength)
-    images = render(model, z=moved, labels=None if label is None else itertools.repeat(label, len(moved)))
-    with tell_unwritable(path), made_folder(path.parent):
-        save_png(grid(np.concatenate(list(images)), COLUMNS), path)
+    with writable_file(path):
+        with progress("directions", NOISES) as advance:
+            found = find_directions(model, n, class_name=options.class_name, advance=advance)
+        moved = along(start, found.vectors, options.strength)
+        images = render(model, z=moved, labels=None if label is None else itertools.repeat(label, len(moved)))
+        with tell_unwritable(path):
+            save_png(grid(np.concatenate(list(images)), COLUMNS), path)
     say("of the change that noise brings to pictures:")
     table({f"direction {place}": f"{share:.1%}" for place, share in enumerate(found.shares, 1)}, {})
     how = f"a row for each, from -{options.strength:g} to +{options.strength:g}"

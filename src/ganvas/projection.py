@@ -2,6 +2,7 @@
 
 import io
 import stat
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from ganvas.data.decode import decode, to_channels
 from ganvas.data.pixels import to_float
 from ganvas.data.sources import read_file
 from ganvas.errors import UserError
-from ganvas.files import atomic_file, find_path, printable, refuse_inside, refuse_same, tell_unwritable, writable_folder
+from ganvas.files import atomic_file, find_path, printable, refuse_inside, refuse_same, tell_unwritable, writable_file
 from ganvas.inversion import STEPS, invert
 from ganvas.options import ProjectOptions, takes
 from ganvas.pictures import COMFORT, Pixels, grid, whole_factor
@@ -80,7 +81,7 @@ def project(options: ProjectOptions) -> Projection:
     refuse_inside(path, *model.places)
     given = open_pixels(source, model)
     noise, scale = path.with_suffix(".npz"), whole_factor(given.shape[1], given.shape[0], 2 * COMFORT)
-    with writable_folder(path.parent):
+    with writable_file(path), writable_file(noise):
         found = find_code(model, given, class_name=options.class_name, seed=options.seed, steps=steps)
         arrays: dict[str, Any] = {"z": found.z.numpy(), "model": np.array(model.sha256)}
         if found.label is not None:
@@ -214,6 +215,8 @@ def _unpacked(path: Path) -> tuple[npt.NDArray[np.float32], int | None, str]:
     """
     if path.stat().st_size > LARGEST:
         raise ValueError("it is too large")
+    if not zipfile.is_zipfile(path):  # of which numpy would advise to trust the file
+        raise ValueError("it is no .npz file")
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         if sum(member.file_size for member in file.zip.infolist()) > LARGEST:
             raise ValueError("it is too large")

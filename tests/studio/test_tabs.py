@@ -209,6 +209,7 @@ def test_a_labelled_set_is_made_and_taken_along(person: Person) -> None:
     person.page.get_by_label("Pictures of each class").fill("4")
     person.press("Make the set")
     person.reads("4 pictures of each of 3 classes")
+    until(lambda: person.page.locator(f"{GRID} >> visible=true").count() == 12)  # which are those of the set
     person.shoot("augment")
     with zipfile.ZipFile(person.save("Download the set as a zip")) as zipped:
         names = [name for name in zipped.namelist() if name.endswith(".png")]

@@ -30,8 +30,12 @@ def classes_of(model: Model) -> tuple[str, ...]:
     """Return the classes that a model draws on demand.
 
     Raises:
-        UserError: it knows none.
+        UserError: it knows none, or makes clips.
     """
+    if model.frames:
+        raise UserError(
+            f"{model.path or 'this model'} makes clips, and sets are of pictures; ganvas generate --class draws clips"
+        )
     if not model.classes:
         raise UserError(
             f"{model.path or 'this model'} knows no classes, so its pictures have no labels; train one with "

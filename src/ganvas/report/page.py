@@ -180,7 +180,7 @@ def curves(
     parts = []
     for title, words, drawn in charts:
         if drawn is None:
-            few = "it was too short for estimates, or was told to make none"
+            few = "it is too short for estimates, or was told to make none"
             why = few if title == "Quality" and not plan.estimate else "it has no such figures so far"
             words = f"There is nothing to draw of this run: {why}."
         words = worded(words, plan.what)

@@ -5,18 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from ganvas.augmentation.write import augment
 from ganvas.console import progress_to
+from ganvas.draw import file_names
 from ganvas.errors import UserError
-from ganvas.sample import render
-from ganvas.studio.handling import LAST_SEED, ONE_AT_A_TIME, PROGRESS, seed_of, shown, told, whole
+from ganvas.pictures import whole_factor
+from ganvas.studio.handling import LAST_SEED, ONE_AT_A_TIME, PROGRESS, seed_of, told, whole
 from ganvas.studio.places import Places
 
 MOST = 20_000
 """Pictures of a set that is made here; the command line makes any number."""
 EXAMPLES = 12
-"""Of each class, that are shown."""
+"""Of each class, that are shown, at most."""
+SMALL = 96
+"""Pixels of each, about."""
 
 
 def augmenting(places: Places, choose: gr.Dropdown) -> None:
@@ -56,17 +60,21 @@ def augmenting(places: Places, choose: gr.Dropdown) -> None:
                 seed=seed_of(first), min_confidence=0.9 if confident else None, no_copies=distinct,
             )  # fmt: skip
         zipped = shutil.make_archive(str(out), "zip", out)
-        shutil.rmtree(out)
-        seeds = range(seed_of(first), seed_of(first) + EXAMPLES)
         pictures = [
-            (shown(image, 96), name)
-            for label, name in enumerate(model.classes)
-            for images in render(model, seeds=seeds, labels=[label] * EXAMPLES)
-            for image in images
+            (_enlarged(path), label)
+            for folder, label in zip(file_names(model.classes), model.classes, strict=True)
+            for path in sorted((out / folder).glob("*.png"))[:EXAMPLES]
         ]
+        shutil.rmtree(out)
         kib = Path(zipped).stat().st_size / 2**10
         size = f"{kib / 2**10:.1f} MiB" if kib > 2**10 else f"{kib:.0f} KiB"
         made = f"{number:,} pictures of each of {len(model.classes)} classes, {size}."
         return made, gr.DownloadButton(value=zipped, visible=True), gr.Gallery(pictures, visible=True)
 
     make.click(told(do), [choose, each, seed, sure, new], [words, file, gallery], **ONE_AT_A_TIME)
+
+
+def _enlarged(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        factor = whole_factor(*image.size, SMALL)
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

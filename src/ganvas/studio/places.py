@@ -58,13 +58,13 @@ class Places:
         return [run for run in runs(self.runs) if _whole(run.folder, self.runs)]
 
     def names(self, *, translates: bool = False, classes: bool = False) -> list[str]:
-        """Return the runs that have a model which translates or not, and knows classes if that is asked."""
+        """Return the runs that have a model which translates or not, and draws pictures by class if that is asked."""
         return [
             run.name
             for run in self.all_runs()
             if (run.folder / "model.safetensors").exists()
             and run.translates == translates
-            and (run.classes or not classes)
+            and ((run.classes and run.task != "video") or not classes)
         ]
 
     def run(self, name: str) -> Path:
@@ -116,9 +116,9 @@ class Places:
             UserError: nothing of that name, or it lies elsewhere.
         """
         text = text.strip()
-        if text in SETS:
-            return text
         path = self.data / Path(text).expanduser()
+        if text in SETS and find_path(path) is None:
+            return text
         roots = [root for root in (self.runs / UPLOADS, self.data) if _within(path, root)]
         if not text:
             raise UserError("choose pictures first")
@@ -131,13 +131,13 @@ class Places:
         return str(path)
 
     def sources(self) -> list[str]:
-        """Return the named sets, and the folders and zips in the root of the data."""
+        """Return the named sets, and the folders and zips in the root of the data, which come first if named alike."""
         try:
             found = sorted(path for path in self.data.iterdir() if not path.name.startswith("."))
         except OSError:
             found = []
         there = [p.name for p in found if (p.is_dir() or p.suffix.lower() == ".zip") and _within(p, self.data)]
-        return [*SETS, *there[:LISTED]]
+        return list(dict.fromkeys([*SETS, *there[:LISTED]]))
 
     def keep(self, paths: list[str]) -> str:
         """Keep uploaded pictures, or one zip of them, beside the runs; the same ones once. Returns the zip's path.

@@ -85,4 +85,6 @@ def finding(places: Places, choose: gr.Dropdown, kind: gr.Dropdown, code: gr.Sta
         words = f"The model draws it but for **{result.left:.1%}** of the range from black to white."
         return str(out), words, str(out.with_suffix(".npz")), True
 
-    return find.click(told(do), [choose, mine, kind], [found, verdict, code, begin], **ONE_AT_A_TIME)
+    return find.click(
+        told(do), [choose, mine, kind], [found, verdict, code, begin], show_progress_on=found, **ONE_AT_A_TIME
+    )

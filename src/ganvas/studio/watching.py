@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 from ganvas.background import resume, stop
+from ganvas.errors import UserError
 from ganvas.following import Progress, follow, log
 from ganvas.report.live import charts, headline, snapshot
 from ganvas.report.markup import Html, el
@@ -90,10 +91,14 @@ def _panel(places: Places, choose: gr.Dropdown) -> Panel:
     parts: list[Component] = [head, halt, on, report, samples, moment, curves, box, said]
 
     def see(name: str | None, share: float) -> list[Any]:
+        none = [*[gr.Button(visible=False)] * 2, gr.DownloadButton(visible=False), "", gr.Slider(visible=False), "",
+                gr.Accordion(visible=False), ""]  # fmt: skip
         if not name:
-            return ["", *[gr.Button(visible=False)] * 2, gr.DownloadButton(visible=False), "",
-                    gr.Slider(visible=False), "", gr.Accordion(visible=False), ""]  # fmt: skip
-        run = follow(places.run(name))
+            return ["", *none]
+        try:
+            run = follow(places.run(name))
+        except UserError as error:  # it was removed while it is watched
+            return [el("p", str(error), class_="problem"), *none]
         alive, text = run.state in ("starting", "training"), log(run.folder)
         path = _copied(places, run)
         return [
