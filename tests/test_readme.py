@@ -39,7 +39,6 @@ def somewhere(tmp_path, monkeypatch):
         save_gif(random.integers(0, 256, (8, 8, 8, 3), np.uint8), tmp_path / f"clips/{i}.gif", 10)
     (tmp_path / "clips/29.gif").rename(tmp_path / "jump.gif")
     monkeypatch.setenv("GANVAS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("ganvas.completion.STEPS", 3)
     monkeypatch.setattr("ganvas.projection.STEPS", 3)
     monkeypatch.setattr("ganvas.studio.serve._serve", lambda *_: None)  # which would go on until Ctrl-C
     monkeypatch.chdir(tmp_path)

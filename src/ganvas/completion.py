@@ -94,6 +94,6 @@ def _frames(path: Path, model: Model) -> Pixels:
     except Exception as error:  # parsers of broken files raise anything
         raise UserError(f"{printable(path)} cannot be read as a clip ({reason_of(error)})") from error
     if not 2 <= len(frames) <= LONGEST:
-        count = len(frames) if len(frames) < 2 else f"more than {LONGEST}"
+        count = "fewer than 2" if len(frames) < 2 else f"more than {LONGEST}"
         raise UserError(f"{printable(path)} has {count} frames; it takes 2 to {LONGEST}")
     return np.stack(frames)

@@ -295,7 +295,8 @@ def interpolate(options: InterpolateOptions) -> Path:
             save_png(pictures.grid(np.stack(list(frames)), options.frames, len(stops), 1), path)
         else:
             save_film(frames, path, options.fps)
-    say(f"the round walk through {len(stops)} pictures is in {path}{_scaled(options.truncation)}")
+    what = "clips" if model.frames else "pictures"
+    say(f"the round walk through {len(stops)} {what} is in {path}{_scaled(options.truncation)}")
     return path
 
 
