@@ -26,7 +26,7 @@ from ganvas.following import PROMPT, Progress, follow, log, runs, trainer
 from ganvas.options import TrainOptions, takes
 from ganvas.presets import find_preset
 from ganvas.processes import command_of
-from ganvas.run import Run, identity, new_folder, open_run, runs_in, write_sign
+from ganvas.run import Run, identity, identity_of, meant, new_folder, open_run, runs_in, write_sign
 
 LOOK_SECONDS = 0.1
 """From one look at whether a process has ended to the next."""
@@ -182,12 +182,12 @@ def _equal(options: TrainOptions, out: Path) -> list[Run]:
         UserError: the run of that name is another one.
     """
     free = {"digest": ""} if options.name else {"digest": "", "name": None}
-    usual, wanted = identity(TrainOptions(""), ""), identity(options, "") | free
+    wanted = identity(options, "") | free
     places = [_place(options.data), _place(options.target)]
     found = []
     for run in runs_in(out):
         theirs = [_place(run.plan.data.get(name)) for name in ("source", "target")]
-        if usual | run.plan.options | free == wanted and theirs == places:
+        if identity_of(run) | free == wanted and theirs == places:
             found.append(run)
     if options.name and not found and (out / options.name / "config.json").exists():
         raise UserError(f"the run {options.name} has other options, or other data; choose another --name")
@@ -231,12 +231,10 @@ def _go_on(run: Run, options: TrainOptions) -> Path:
         UserError: one does already, or the command would mean a newer run.
     """
     _refuse_trained(run.folder)
-    usual = identity(TrainOptions(""), "")
-    theirs = usual | run.plan.options
-    equal = [other for other in runs_in(run.folder.parent) if usual | other.plan.options == theirs]
-    meant = ([other for other in equal if not other.finished] or equal)[-1]
-    if meant.folder.name != run.folder.name:
-        raise UserError(f"{meant.folder} has the same options as {run.folder.name}, and comes first: go on with that")
+    theirs = identity_of(run)
+    first = meant([other for other in runs_in(run.folder.parent) if identity_of(other) == theirs])
+    if first and first.folder.name != run.folder.name:
+        raise UserError(f"{first.folder} has the same options as {run.folder.name}, and comes first: go on with that")
     return _launch(run.folder, replace(options, new=False, resume=not run.finished and options.extend is None))
 
 

@@ -25,7 +25,7 @@ from ganvas.metrics.motion import looking_at
 from ganvas.options import FEATURES, DataOptions, TrainOptions, takes
 from ganvas.presets import find_preset, preset_size
 from ganvas.quality import SHORTEST, Quality, affordable
-from ganvas.run import SAMPLES, Plan, Run, identity, new_folder, open_run, runs_in
+from ganvas.run import SAMPLES, Plan, Run, identity, identity_of, meant, new_folder, open_run, runs_in
 from ganvas.sample import Model, load, pick_device
 from ganvas.state import State
 from ganvas.tasks import find_task
@@ -107,8 +107,7 @@ def find_run(options: TrainOptions, dataset: Dataset) -> Run | None:
         UserError: `--resume` or `--extend` find none, or the run of `--name` has other options.
     """
     wanted, out = identity(options, dataset.digest), Path(options.out).expanduser()
-    usual = identity(TrainOptions(""), "")  # for runs from before an option was there
-    runs = [run for run in runs_in(out) if usual | run.plan.options == wanted]
+    runs = [run for run in runs_in(out) if identity_of(run) == wanted]
     if options.name and not runs and (out / options.name / "config.json").exists():
         theirs = open_run(out / options.name).plan.options
         other = [f"--{k.replace('_', '-')}" for k in wanted if k != "digest" and wanted[k] != theirs.get(k)]
@@ -116,14 +115,13 @@ def find_run(options: TrainOptions, dataset: Dataset) -> Run | None:
             f"has other options ({', '.join(other)})" if other else "was of other pictures, or these have changed since"
         )
         raise UserError(f"the run {options.name} {why}; choose another --name")
-    unfinished = [run for run in runs if not run.finished]
-    if options.resume and not unfinished:
+    if options.resume and all(run.finished for run in runs):
         raise UserError(f"there is no unfinished run of these options in {options.out}")
     if options.extend and not runs:
         raise UserError(f"there is no run of these options in {options.out} to extend")
     if options.new and not options.extend:
         return None
-    return next(reversed(unfinished or runs), None)
+    return meant(runs)
 
 
 def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: float) -> Plan:

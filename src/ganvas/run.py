@@ -20,7 +20,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -265,6 +265,16 @@ def identity(options: TrainOptions, digest: str) -> dict[str, Any]:
     """Return what two commands must have in common to mean the same run."""
     plain = {k: v for k, v in asdict(options).items() if k not in ELSEWHERE}
     return json.loads(json.dumps(plain)) | {"digest": digest}
+
+
+def identity_of(run: Run) -> dict[str, Any]:
+    """Return the `identity` of a run; options that were not there yet when it began are as usual."""
+    return identity(TrainOptions(""), "") | run.plan.options
+
+
+def meant(equal: Sequence[Run]) -> Run | None:
+    """Return which of equal runs, oldest first, a command means: unfinished before finished, then the newest."""
+    return next(reversed([run for run in equal if not run.finished] or equal), None)
 
 
 def data_options(run: Run, data: str, skip_bad: bool, target: str | None = None) -> DataOptions:

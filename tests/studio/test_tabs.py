@@ -136,9 +136,7 @@ def test_ones_own_picture_is_found_and_walked_from(person: Person, tmp_path: Pat
     person.unfold("Find your picture")
     person.press("Find it")
     person.reads("drop a picture of yours first")
-    person.drop(0, png(tmp_path / "mine.png"))
-    person.page.get_by_label("Remove Image").wait_for()
-    person.press("Find it")
+    find(person, png(tmp_path / "mine.png"))
     person.reads("of the range from black to white")
     person.shoot("found")
     person.unfold("A path through pictures")
@@ -168,9 +166,7 @@ def test_clips_move_and_are_not_searched(person: Person, tmp_path: Path) -> None
         with Image.open(person.fetched(moving.locator("visible=true").first.get_attribute("src"))) as clip:
             assert (clip.format, clip.n_frames) == ("GIF", 4)
     person.unfold("Find your picture")
-    person.drop(0, png(tmp_path / "mine.png"))
-    person.page.get_by_label("Remove Image").wait_for()
-    person.press("Find it")
+    find(person, png(tmp_path / "mine.png"))
     person.reads("makes clips; ganvas continue looks for a clip in it")
     person.shoot("clips")
 
@@ -271,3 +267,10 @@ def test_a_second_page_asks_for_a_password_and_finds_the_trainings_of_the_first(
     other.choose("Run", "kept")
     other.press("Stop and save")
     wait_for(studio.runs / "kept", lambda run: run.state == "stopped")
+
+
+def find(person: Person, path: Path) -> None:
+    """Have a picture looked for in the model."""
+    person.drop(0, path)
+    person.page.get_by_label("Remove Image").wait_for()
+    person.press("Find it")

@@ -12,7 +12,7 @@ from ganvas.console import progress_to
 from ganvas.draw import file_names
 from ganvas.errors import UserError
 from ganvas.pictures import whole_factor
-from ganvas.studio.handling import LAST_SEED, ONE_AT_A_TIME, PROGRESS, seed_of, told, whole
+from ganvas.studio.handling import LAST_SEED, ONE_AT_A_TIME, PROGRESS, enlarged, seed_of, told, whole
 from ganvas.studio.places import Places
 
 MOST = 20_000
@@ -61,7 +61,7 @@ def augmenting(places: Places, choose: gr.Dropdown) -> None:
             )  # fmt: skip
         zipped = shutil.make_archive(str(out), "zip", out)
         pictures = [
-            (_enlarged(path), label)
+            (_example(path), label)
             for folder, label in zip(file_names(model.classes), model.classes, strict=True)
             for path in sorted((out / folder).glob("*.png"))[:EXAMPLES]
         ]
@@ -74,7 +74,6 @@ def augmenting(places: Places, choose: gr.Dropdown) -> None:
     make.click(told(do), [choose, each, seed, sure, new], [words, file, gallery], **ONE_AT_A_TIME)
 
 
-def _enlarged(path: Path) -> Image.Image:
+def _example(path: Path) -> Image.Image:
     with Image.open(path) as image:
-        factor = whole_factor(*image.size, SMALL)
-        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+        return enlarged(image, whole_factor(*image.size, SMALL))

@@ -42,8 +42,12 @@ def told(function: Callable[P, R]) -> Callable[P, R]:
 
 def shown(pixels: Pixels, target: int = COMFORT) -> Image.Image:
     """Return a picture [H, W, C] for the page, enlarged by whole pixels to about a size."""
-    factor = whole_factor(pixels.shape[1], pixels.shape[0], target)
-    return to_pil(pixels.repeat(factor, 0).repeat(factor, 1))
+    return enlarged(to_pil(pixels), whole_factor(pixels.shape[1], pixels.shape[0], target))
+
+
+def enlarged(image: Image.Image, factor: int) -> Image.Image:
+    """Return a picture whose every pixel is a square of so many."""
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def whole(value: Any, name: str, low: int, high: int) -> int:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ganvas.errors import UserError
 from ganvas.redraw import translate
-from ganvas.studio.handling import AT_ONCE, ONE_AT_A_TIME, told, whole
+from ganvas.studio.handling import AT_ONCE, ONE_AT_A_TIME, enlarged, told, whole
 from ganvas.studio.places import Places
 
 CANVAS = 512
@@ -66,7 +66,7 @@ def translating(places: Places, choose: gr.Dropdown) -> None:
         path = places.passing("drawing.png")
         given.save(path)
         made = translate(str(places.run(name)), str(path), out=str(path.with_name("translated")), back=other)
-        return (_enlarged(given), _enlarged(Image.open(made))), gr.DownloadButton(value=str(made), visible=True)
+        return (_comparable(given), _comparable(Image.open(made))), gr.DownloadButton(value=str(made), visible=True)
 
     choose.change(told(open_run), choose, [side, back], **AT_ONCE)
     given = [choose, drawing, side, back]
@@ -82,6 +82,5 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image).convert("RGB")
 
 
-def _enlarged(image: Image.Image) -> Image.Image:
-    factor = max(1, CANVAS // max(image.size))
-    return image.convert("RGBA").resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+def _comparable(image: Image.Image) -> Image.Image:
+    return enlarged(image.convert("RGBA"), max(1, CANVAS // max(image.size)))
