@@ -19,7 +19,7 @@ from ganvas.pictures import save_gif
 
 TINY = ["--set", "generator.widths=(8,8)", "--set", "discriminator.widths=(8,8)", "--precision", "fp32", "--batch", "8"]
 
-# Runs the command line, and kills itself: after so many steps, or in the middle of writing the nth checkpoint.
+# Runs the command line, and kills itself: a moment after so many steps, or in the middle of writing the nth checkpoint.
 RUNNER = """
 import os, signal, sys, threading
 import ganvas.checkpoint, ganvas.training
@@ -36,9 +36,11 @@ if how == "save":
             die()
         write(path, data)
     ganvas.checkpoint.atomic_write = torn
-if how == "seconds":
-    def step(*args, step=ganvas.training.step, started=[]):
-        started or started.append(threading.Timer(float(when), die).start())
+if how == "step":
+    def step(*args, step=ganvas.training.step, left=[float(when)]):
+        left[0] -= 1
+        if -1 < left[0] <= 0:
+            threading.Timer(-left[0] / 100, die).start()
         return step(*args)
     ganvas.training.step = step
 raise SystemExit(main(args))
@@ -149,7 +151,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_weights(
     broken = command(data, tmp_path / "broken", *more)
     assert finish(start("never", 0, whole))[0] == 0
     random = np.random.default_rng(1)
-    kills = [("save", 1), ("seconds", random.uniform(0.02, 0.3)), ("save", 3), ("seconds", random.uniform(0.1, 0.5))]
+    kills = [("save", 1), ("step", random.uniform(5, 15)), ("save", 3), ("step", random.uniform(5, 15))]
     for how, when in kills:
         code, err = finish(start(how, when, broken))
         assert code == -signal.SIGKILL, err

@@ -179,12 +179,19 @@ def test_a_drawing_and_a_picture_are_translated(person: Person, tmp_path: Path) 
     person.press("Translate")
     person.reads("draw something")
     person.page.get_by_label("Brush", exact=True).click()
-    canvas = person.page.locator(".pixi-target, canvas").locator("visible=true").first.bounding_box()
-    x, y = canvas["x"] + canvas["width"] / 2, canvas["y"] + canvas["height"] / 2
-    person.page.mouse.move(x - 60, y - 60)
-    person.page.mouse.down()
-    person.page.mouse.move(x + 60, y + 60, steps=8)
-    person.page.mouse.up()
+    taken = person.page.get_by_text("Download the translation", exact=True)
+
+    def stroke() -> bool:
+        canvas = person.page.locator(".pixi-target, canvas").locator("visible=true").first.bounding_box()
+        x, y = canvas["x"] + canvas["width"] / 2, canvas["y"] + canvas["height"] / 2
+        person.page.mouse.move(x - 60, y - 60)
+        person.page.mouse.down()
+        person.page.mouse.move(x + 60, y + 60, steps=8)
+        person.page.mouse.up()
+        person.page.wait_for_timeout(2000)
+        return bool(taken.is_visible())
+
+    until(stroke)  # the editor drops a stroke that comes before it is ready, and does not say when it is
     drawn = Image.open(person.save("Download the translation"))
     assert drawn.size == (16, 16)
     assert person.picture(".slider-wrap img, [data-testid=imageslider] img, .pixels img").any()
