@@ -39,6 +39,9 @@ bench: .venv/.test  ## measure all that is in docs/benchmarks.md; takes hours (D
 	$(VENV) benchmarks/memory.py "$(MNIST)" $(if $(PAIRS),--pairs "$(PAIRS)")
 	$(VENV) benchmarks/gpu.py "$(CIFAR)"
 	$(VENV) benchmarks/share.py "$(MNIST)"
+	$(VENV) benchmarks/scaling.py "$(MNIST)"
+	$(VENV) benchmarks/export.py
+	$(VENV) benchmarks/shards.py "$(MNIST)"
 	$(VENV) benchmarks/throughput.py "$(MNIST)"
 	$(VENV) benchmarks/modes.py "$(MNIST)"
 	$(VENV) benchmarks/classes.py "$(MNIST)"
@@ -49,6 +52,7 @@ ifeq ($(and $(FLOWERS),$(EMOJI)),)
 else
 	$(VENV) benchmarks/proofs.py "$(MNIST)" "$(FLOWERS)"
 	$(VENV) benchmarks/small.py "$(FLOWERS)" "$(EMOJI)"
+	$(VENV) benchmarks/shards.py "$(FLOWERS)" --size 64
 endif
 ifneq ($(PAIRS),)
 	$(VENV) benchmarks/translation.py "$(PAIRS)"

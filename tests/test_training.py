@@ -569,7 +569,7 @@ def dataset(n: int = 1) -> Any:
     def batch(rows: np.ndarray) -> Tensor:
         return torch.from_numpy(rows).float().view(-1, 1, 1, 1).expand(-1, 2, 4, 4) + ramp
 
-    return SimpleNamespace(rows={"train": np.arange(n)}, labels=None, batch=batch, source=None)
+    return SimpleNamespace(rows={"train": np.arange(n)}, labels=None, batch=batch, source=None, shards=None)
 
 
 def test_mirroring_flips_about_half_and_only_from_left_to_right():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ganvas.background import resume, start, stop
     from ganvas.completion import continue_clip
     from ganvas.data import Dataset, open_dataset
+    from ganvas.data.packing import pack
     from ganvas.draw import interpolate
     from ganvas.errors import UserError
     from ganvas.following import Progress, follow, history, log, runs
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ganvas.metrics.evaluate import evaluate
     from ganvas.principal import Directions, directions
     from ganvas.projection import Projection, project
+    from ganvas.publish.exporting import export
+    from ganvas.publish.hub import push
     from ganvas.redraw import translate
     from ganvas.sample import Model, load, render
 
@@ -34,13 +37,16 @@ _HOMES = {
     "continue_clip": "ganvas.completion",
     "directions": "ganvas.principal",
     "evaluate": "ganvas.metrics.evaluate",
+    "export": "ganvas.publish.exporting",
     "follow": "ganvas.following",
     "history": "ganvas.following",
     "interpolate": "ganvas.draw",
     "load": "ganvas.sample",
     "log": "ganvas.following",
     "open_dataset": "ganvas.data",
+    "pack": "ganvas.data.packing",
     "project": "ganvas.projection",
+    "push": "ganvas.publish.hub",
     "render": "ganvas.sample",
     "resume": "ganvas.background",
     "runs": "ganvas.following",
@@ -63,13 +69,16 @@ __all__ = [
     "continue_clip",
     "directions",
     "evaluate",
+    "export",
     "follow",
     "history",
     "interpolate",
     "load",
     "log",
     "open_dataset",
+    "pack",
     "project",
+    "push",
     "render",
     "resume",
     "runs",

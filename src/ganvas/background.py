@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -23,7 +23,7 @@ from ganvas.data.prepared import find_source
 from ganvas.errors import UserError
 from ganvas.files import find_path, refuse_inside, tell_unwritable
 from ganvas.following import PROMPT, Progress, follow, log, runs, trainer
-from ganvas.options import TrainOptions, takes
+from ganvas.options import TrainOptions, command, takes
 from ganvas.presets import find_preset
 from ganvas.processes import command_of
 from ganvas.run import Run, identity, identity_of, meant, new_folder, open_run, runs_in, write_sign
@@ -145,20 +145,6 @@ def stop(folder: str | Path, *, seconds: float = 120.0) -> Progress:
     while (now := trainer(run.folder)) and now.pid == who.pid and time.monotonic() < end:
         time.sleep(LOOK_SECONDS)
     return follow(run.folder)
-
-
-def command(options: TrainOptions) -> list[str]:
-    """Return the words after `ganvas` that mean these options; those that are as usual are left out."""
-    places = [options.data, *([options.target] if options.target else [])]
-    words = ["train", *(f"./{place}" if place.startswith("-") else place for place in places)]
-    for field in fields(TrainOptions):
-        value = getattr(options, field.name)
-        if field.name in ("data", "target") or value == field.default:
-            continue
-        name = f"--{field.name.replace('_', '-')}"
-        several = value if isinstance(value, tuple) else (value,)
-        words += [name] if value is True else [f"{name}={one}" for one in several]
-    return words
 
 
 def _label(options: TrainOptions) -> str:

@@ -12,10 +12,10 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 
 import ganvas
 from ganvas import presets, recipe
+from ganvas.augmentation.options import AugmentOptions
 from ganvas.console import say
 from ganvas.errors import UserError
 from ganvas.options import (
-    AugmentOptions,
     CleanOptions,
     ContinueOptions,
     DirectionsOptions,
@@ -23,23 +23,27 @@ from ganvas.options import (
     EvaluateOptions,
     GenerateOptions,
     InterpolateOptions,
+    PackOptions,
     ProjectOptions,
     ShowOptions,
-    StudioOptions,
     TrainOptions,
     TranslateOptions,
 )
+from ganvas.publish.options import ExportOptions, PushOptions
+from ganvas.server.options import ServeOptions
+from ganvas.studio.options import StudioOptions
 
 INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
 class DataCommand:
-    """Look at data, make pairs of it, or empty the cache of decoded pictures."""
+    """Look at data, make pairs or shards of it, or empty the cache of decoded pictures."""
 
     verb: (
         Annotated[ShowOptions, subcommand("show")]
         | Annotated[EdgesOptions, subcommand("edges")]
+        | Annotated[PackOptions, subcommand("pack")]
         | Annotated[CleanOptions, subcommand("clean")]
     )
 
@@ -56,6 +60,9 @@ Command = (
     | Annotated[AugmentOptions, subcommand("augment")]
     | Annotated[DataCommand, subcommand("data")]
     | Annotated[StudioOptions, subcommand("studio")]
+    | Annotated[ExportOptions, subcommand("export")]
+    | Annotated[PushOptions, subcommand("push")]
+    | Annotated[ServeOptions, subcommand("serve")]
 )
 
 
@@ -70,8 +77,12 @@ VERBS = {
     EvaluateOptions: "ganvas.metrics.evaluate:evaluate",
     AugmentOptions: "ganvas.augmentation.write:augment",
     StudioOptions: "ganvas.studio.serve:studio",
+    ExportOptions: "ganvas.publish.exporting:export",
+    PushOptions: "ganvas.publish.hub:push",
+    ServeOptions: "ganvas.server.app:serve",
     ShowOptions: "ganvas.data:show_data",
     EdgesOptions: "ganvas.data:edges",
+    PackOptions: "ganvas.data.packing:pack",
     CleanOptions: "ganvas.data:clean_cache",
 }
 """The function of each verb; imported when it is used, so that help and usage errors do not wait for torch."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 import ganvas
-from ganvas import checkpoint, recipe
+from ganvas import checkpoint, distributed, recipe
 from ganvas.config import Budget, Config, Facts, flat, reasons
 from ganvas.console import say, table, worded
 from ganvas.data import Dataset, flat_share, load_dataset, mirror_p
@@ -22,10 +22,10 @@ from ganvas.health import of_data
 from ganvas.losses import find_loss, find_penalty
 from ganvas.metrics.features import find_extractor
 from ganvas.metrics.motion import looking_at
-from ganvas.options import FEATURES, DataOptions, TrainOptions, takes
+from ganvas.options import FEATURES, DataOptions, TrainOptions, command, takes
 from ganvas.presets import find_preset, preset_size
 from ganvas.quality import SHORTEST, Quality, affordable
-from ganvas.run import SAMPLES, Plan, Run, identity, identity_of, meant, new_folder, open_run, runs_in
+from ganvas.run import SAMPLES, Bystander, Plan, Run, identity, identity_of, meant, new_folder, open_run, runs_in
 from ganvas.sample import Model, load, pick_device
 from ganvas.state import State
 from ganvas.tasks import find_task
@@ -45,7 +45,7 @@ def train(options: TrainOptions) -> Model | None:
     Takes the options of `ganvas train` (see `ganvas.options.TrainOptions`): `ganvas.train("photos/", budget="10m")`.
 
     Returns:
-        The trained model; None after a dry run.
+        The trained model; None after a dry run, and in all of several processes but the first.
 
     Raises:
         UserError: bad data, options that do not fit, a new run that would lie inside the data, one that another process
@@ -53,36 +53,92 @@ def train(options: TrainOptions) -> Model | None:
         KeyboardInterrupt: stopped by Ctrl-C; all is saved.
     """
     recipe.check(options)
+    if options.gpus > 1 and not options.dry_run and not distributed.launched():
+        return _spread(options)
+    if distributed.restarted():
+        options = dataclasses.replace(options, new=False, extend=None)  # that was done the first time
+    with distributed.joined(options.device):
+        try:
+            return _train(options)
+        except KeyboardInterrupt:
+            if not distributed.launched():
+                raise
+            return None  # all is saved, and a launcher would take another end for a failure
+
+
+def _spread(options: TrainOptions) -> Model | None:
+    """Train in several processes of this machine.
+
+    Raises:
+        UserError: as `train`; or one of them died.
+        KeyboardInterrupt: as `train`.
+    """
+    from ganvas import elastic  # takes a moment
+
+    dataset = open_data(options)  # to hear the complaints early, and once
+    elastic.launch(command(options), options.gpus, options.max_restarts)
+    run = find_run(dataclasses.replace(options, new=False, resume=False, extend=None), dataset)
+    if run is None or not run.finished:
+        raise KeyboardInterrupt
+    return load(run.folder, device=options.device, trust=True)
+
+
+def _train(options: TrainOptions) -> Model | None:
+    """Train as one of the processes that there are."""
     budget = Budget.parse(options.budget)
     extension = Budget.parse(options.extend) if options.extend else None
-    dataset = open_data(options)
+    dataset = distributed.together(lambda: open_data(options))
     started = time.monotonic()
-    run = find_run(options, dataset)
+    run = distributed.by_chief(lambda: find_run(options, dataset))
     if run is None:
         refuse_inside(Path(options.out).expanduser(), options.data, options.target)
-        plan = make_plan(options, budget, dataset, started)
+        plan = distributed.decided(make_plan(options, budget, dataset, started))
         tell(plan, dataset, options.dry_run)
         if options.dry_run:
             return None
-        name = f"{dataset.name}-{options.preset.replace(':', '.')}"
-        run = Run(new_folder(Path(options.out).expanduser(), options.name, name), plan)
-        try:
-            run.write_plan()
-        except UserError:
-            with contextlib.suppress(OSError):  # it may have been there before, with a log
-                run.folder.rmdir()
-            raise
+        run = distributed.by_chief(lambda: begun(options, dataset, plan))
     elif options.dry_run:
         tell(run.plan, dataset, True)
         say(f"{run.folder} is {'finished' if run.finished else 'unfinished; the command would go on with it'}")
         return None
-    if run.finished and extension is None and run.reported:
+    if distributed.decided(run.finished and extension is None and run.reported):
         say(f"{run.folder} is finished; give --extend 10m to go on with it, or --new to start another")
     else:
+        refuse_uneven(run.plan.config.batch)
+        run = run if distributed.rank() == 0 else Bystander(run.folder, run.plan)
         with run.held(), threads(run.plan.threads):
             # Read again, as another process may have trained it meanwhile.
-            go_on(open_run(run.folder), extension, dataset, options)
-    return load(run.folder, device=options.device, trust=True)
+            plan = distributed.by_chief(lambda: open_run(run.folder).plan)
+            go_on(dataclasses.replace(run, plan=plan), extension, dataset, options)
+    return load(run.folder, device=options.device, trust=True) if distributed.rank() == 0 else None
+
+
+def begun(options: TrainOptions, dataset: Dataset, plan: Plan) -> Run:
+    """Return a new run, whose folder has the plan and nothing else.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    name = f"{dataset.name}-{options.preset.replace(':', '.')}"
+    run = Run(new_folder(Path(options.out).expanduser(), options.name, name), plan)
+    try:
+        run.write_plan()
+    except UserError:
+        with contextlib.suppress(OSError):  # it may have been there before, with a log
+            run.folder.rmdir()
+        raise
+    return run
+
+
+def refuse_uneven(batch: int) -> None:
+    """Refuse a batch that cannot be dealt out evenly.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if batch % distributed.world():
+        fitting = -(-batch // distributed.world()) * distributed.world()
+        raise UserError(f"{batch} images a step cannot be shared by {distributed.world()} processes; {fitting} could")
 
 
 def open_data(options: TrainOptions) -> Dataset:
@@ -132,6 +188,7 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
     """
     device = pick_device(options.device)
     config = settle(options, budget, dataset, device)
+    refuse_uneven(config.batch)
     say(f"measuring how fast this machine trains ({device.type}) ...")
     try:
         speeds, drawing = measure(config, options, budget, device, dataset)
@@ -248,19 +305,20 @@ def go_on(run: Run, extension: Budget | None, dataset: Dataset, options: TrainOp
     """Train a run from where it is to its end, or beyond it if it is at its end and `extension` says how far."""
     begin = time.monotonic()
     state = State(run.plan.config, pick_device(run.plan.device))
-    if checkpoint.load(run.folder / "checkpoint", state):
+    if distributed.by_chief(lambda: checkpoint.load(run.folder / "checkpoint", state)):
+        state.recall(distributed.decided(state.numbers()))
+        state.restore(distributed.decided({name: value.cpu() for name, value in state.tensors().items()}))
         if extension is not None:
             run = extended(run, extension, state.step)
         if state.health.failure:
             raise UserError(worded(state.health.failure, dataset.what))
         say(f"going on with {run.folder} from step {state.step} of {run.plan.steps}")
-    elif (run.folder / "stats.jsonl").exists():
+    elif distributed.decided((run.folder / "stats.jsonl").exists()):
         raise UserError(f"the checkpoints of {run.folder} are gone; start again with --new")
     else:
         say(f"training in {run.folder}; Ctrl-C saves, and the same command goes on")
         begin_run(run, state, dataset, options)
-    run.forget_after(state.step)
-    (run.folder / "report.html").unlink(missing_ok=True)  # that it is there will say that all is done
+    run.forget_after(state.step)  # and the report: that it is there will say that all is done
     quality = Quality(run, dataset)
     try:
         loop(run, state, dataset, quality)
@@ -297,7 +355,7 @@ def extended(run: Run, extension: Budget, step: int) -> Run:
         say(f"{run.folder} was not finished, so it only goes on to its end; give --extend again afterwards")
         return run
     more = recipe.steps_of(extension, run.plan.config.batch, run.plan.images_per_second)
-    run = Run(run.folder, dataclasses.replace(run.plan, legs=(*run.plan.legs, run.plan.steps + more)))
+    run = dataclasses.replace(run, plan=dataclasses.replace(run.plan, legs=(*run.plan.legs, run.plan.steps + more)))
     run.write_plan()
     return run
 
@@ -315,6 +373,7 @@ def tell(plan: Plan, dataset: Dataset, everything: bool) -> None:
     rows: dict[str, object] = {
         "data": f"{dataset.name}: {_counts(dataset)}, {dataset.width}x{dataset.height}{origin}",
         "channels": dataset.channels,
+        **({"stream": "no" if dataset.shards is None else "yes"} if "stream" in dataset.why else {}),
         "classes": len(dataset.classes),
         "steps": f"{plan.steps} ({plan.steps * plan.config.batch / 1000:,.4g} kimg)",
         "precision": f"{plan.precision} on {plan.device}, {plan.threads} thread(s)",

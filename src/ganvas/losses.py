@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganvas.config import Player
+from ganvas.distributed import draw_rows
 from ganvas.find import by_name, find
+from ganvas.models.layers import fp32
 
 Discriminate = Callable[[Tensor], Tensor]
 
@@ -107,7 +109,8 @@ def gradient_penalty(discriminate: Discriminate, real: Tensor, fake: Tensor) -> 
     def judge(images: Tensor) -> Tensor:
         return discriminate(images).reshape(len(images), -1).mean(1)
 
-    where = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
+    sides = [1] * (real.dim() - 1)
+    where = draw_rows(len(real), lambda n: torch.rand(n, *sides, dtype=real.dtype, device=real.device))
     norm = (_gradient(judge, torch.lerp(real, fake.to(real.dtype), where)).square().sum(1) + 1e-12).sqrt()
     return (norm - 1).square()
 
@@ -121,7 +124,8 @@ def _gradient(discriminate: Discriminate, images: Tensor) -> Tensor:
     images = images.detach().requires_grad_()
     logits = discriminate(images)
     if logits.dim() > 1:
-        signs = torch.randint(0, 2, logits.shape, device=logits.device) * 2 - 1
+        places = logits.shape[1:]
+        signs = draw_rows(len(logits), lambda n: torch.randint(0, 2, (n, *places), device=logits.device)) * 2 - 1
         logits = logits * signs / logits.shape[1] ** 0.5
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient.float().flatten(1)
+    return fp32(gradient).flatten(1)

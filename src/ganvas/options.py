@@ -4,7 +4,7 @@ import inspect
 import os
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from typing import Annotated, Literal, ParamSpec, TypeVar
 
@@ -30,7 +30,7 @@ class DataOptions:
     """Which pictures, and how they are made equal in size."""
 
     data: tyro.conf.Positional[str]
-    """A folder or zip of pictures, MNIST-style idx files, or digits, mnist, fashion-mnist, cifar10."""
+    """A folder, zip or shards of pictures, idx files like MNIST's, or digits, mnist, fashion-mnist, cifar10."""
     target: tyro.conf.Positional[str | None] = None
     """Where to translate: the pictures of the other kind, where they are not in DATA too."""
     task: str = "generate"
@@ -57,6 +57,8 @@ class DataOptions:
     """Of clips: take every n-th frame."""
     group: str | None = None
     """Hold out together the files in whose names this pattern finds the same text, as '[0-9]+'."""
+    stream: Literal["auto", "yes", "no"] = "auto"
+    """Decode pictures of shards when they are needed; auto: where they would fill over half of the cache."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,30 @@ class CleanOptions:
 
 
 @dataclass(frozen=True)
+class PackOptions:
+    """Write pictures into shards (tar files in WebDataset's form), to train from where they do not fit on this disk."""
+
+    data: tyro.conf.Positional[str]
+    """A folder, zip or shards of pictures, idx files like MNIST's, or digits, mnist, fashion-mnist, cifar10."""
+    out: str = "shards"
+    """The folder, or the place beyond this machine (s3://bucket/name), that gets the shards."""
+    shard_mb: float = 100.0
+    """About how large a shard is, in MB."""
+    size: str | None = None
+    """Write PNG of 64, or 96x64 (width x height); by default the files go in as they are."""
+    channels: Literal["auto", "1", "3", "4"] = "auto"
+    """Write PNG in grey, 1, colour, 3, or colour and transparency, 4."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """With --size: what happens to pictures of another shape."""
+    group: str | None = None
+    """Hold out together the files in whose names this pattern finds the same text, as '[0-9]+'."""
+    skip_bad: bool = False
+    """Go on without the unreadable files, however many they are."""
+    workers: int = 0
+    """Threads that decode pictures; 0 takes one a core."""
+
+
+@dataclass(frozen=True)
 class TrainOptions(DataOptions):
     """Train a GAN on pictures; the same command again goes on with an unfinished run."""
 
@@ -118,6 +144,10 @@ class TrainOptions(DataOptions):
     """Number format of the networks; auto measures which is faster here."""
     threads: int = 0
     """Processor threads; 0 measures which number is fastest here."""
+    gpus: int = 1
+    """Train with so many processes as one, each on a GPU of its own; without GPUs they share the processor."""
+    max_restarts: int = 0
+    """How often to go on from the last checkpoint where one of several processes has died."""
     mirror: Literal["auto", "yes", "no"] = "auto"
     """Also learn from the pictures' mirror images; auto: where they cannot be told from the pictures."""
     augment: Literal["auto", "yes", "no"] = "auto"
@@ -311,56 +341,6 @@ class EvaluateOptions(ModelOptions):
     """Print one JSON object to stdout instead of the table."""
 
 
-@dataclass(frozen=True)
-class AugmentOptions(ModelOptions):
-    """Write labelled pictures of a model's classes, to train others with; or prove whether they help."""
-
-    data: str | None = None
-    """The real pictures, as `ganvas train` takes them; a run mostly knows where its own are."""
-    out: str | None = None
-    """Folder for the pictures; or for the proof, by default `proof` inside the run."""
-    per_class: int | None = None
-    """How many pictures of each class; by default as many as there are to train on."""
-    balance: bool = False
-    """As many of each class as it lacks to the largest one's number of training pictures."""
-    min_confidence: float | None = None
-    """Reject pictures that a classifier gives their class with less probability: 0.9."""
-    no_copies: bool = False
-    """Reject pictures that are nearly a training picture."""
-    seed: int = 0
-    """Other seeds give other pictures."""
-    skip_bad: bool = False
-    """Go on without the unreadable files, however many they are."""
-    prove: bool = False
-    """Train classifiers with and without such pictures, and say whether they help."""
-    seeds: int | None = None
-    """Classifiers of each kind in a proof; 5 by default, and at least."""
-    share: float | None = None
-    """Of the pictures in each update that are generated, in a proof; 0.5 by default."""
-    updates: int | None = None
-    """Of each classifier; 1000 by default."""
-    gan_seeds: str | None = None
-    """Prove it of the recipe: 3 takes, or trains, two more runs of other seeds; or their folders: runs/1,runs/2."""
-
-
-@dataclass(frozen=True)
-class StudioOptions:
-    """Open a page in the browser: train, watch, explore, translate and augment there."""
-
-    runs: tyro.conf.Positional[str] = "runs"
-    """The folder that holds the runs."""
-    data_root: str = "."
-    """The folder whose pictures the page may read."""
-    host: str = "127.0.0.1"
-    """The address to serve at; any that others can reach wants --auth."""
-    port: int | None = None
-    """By default the first free one from 7860."""
-    auth: str | None = None
-    """user:password, to be asked for."""
-    no_browser: bool = False
-    """Only serve; open no browser."""
-
-
 def check_task(name: str) -> None:
     """Refuse what is neither a task nor an import path.
 
@@ -370,6 +350,20 @@ def check_task(name: str) -> None:
     known = ("generate", "video", *TRANSLATIONS)
     if name not in known and ":" not in name:
         raise UserError(f"there is no task {name!r}{nearest(name, known)}")
+
+
+def command(options: TrainOptions) -> list[str]:
+    """Return the words after `ganvas` that mean these options; those that are as usual are left out."""
+    places = [options.data, *([options.target] if options.target else [])]
+    words = ["train", *(f"./{place}" if place.startswith("-") else place for place in places)]
+    for field in fields(TrainOptions):
+        value = getattr(options, field.name)
+        if field.name in ("data", "target") or value == field.default:
+            continue
+        name = f"--{field.name.replace('_', '-')}"
+        several = value if isinstance(value, tuple) else (value,)
+        words += [name] if value is True else [f"{name}={one}" for one in several]
+    return words
 
 
 def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:

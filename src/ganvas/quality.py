@@ -2,23 +2,26 @@
 
 import math
 import time
+from functools import partial
 
 import numpy as np
 
 from ganvas.console import say, worded
 from ganvas.data import Dataset
+from ganvas.distributed import by_chief, in_turn, sharing
 from ganvas.files import atomic_write, tell_unwritable
 from ganvas.health import Estimate, Finding, checkerboard, spread
 from ganvas.metrics.evaluate import about, made, nearest, of_model, untrained
 from ganvas.metrics.features import Extractor, find_extractor
 from ganvas.metrics.judge import Judge, Measured, log_metrics, quiet, record
 from ganvas.metrics.motion import looking_at
+from ganvas.metrics.scores import Points
 from ganvas.metrics.translations import likenesses
-from ganvas.pictures import still
+from ganvas.pictures import Pixels, still
 from ganvas.report import Neighbours, write_report
 from ganvas.report.measures import value_of
 from ganvas.report.page import lines_of
-from ganvas.run import SAMPLES, Run, open_run
+from ganvas.run import SAMPLES, Bystander, Run, open_run
 from ganvas.sample import Model, load
 from ganvas.state import State
 
@@ -64,21 +67,27 @@ class Quality:
             found = find_extractor(run.plan.options["features"], device=run.plan.device, precision="fp32")
             self.extractor = looking_at(dataset, found)
         if run.plan.estimate and self.extractor:
-            self.judge = Judge(dataset, self.extractor, split="val", n=run.plan.estimate, progress=quiet)
+            judging = partial(Judge, dataset, self.extractor, split="val", n=run.plan.estimate, progress=quiet)
+            self.judge = in_turn(judging)
             self.spread = max(1e-12, spread(self.judge.train.features))
             self.checkered = max(1.0, checkerboard(dataset.stills.images[dataset.rows["train"][:SAMPLES]]))
 
     def look(self, state: State) -> list[Finding]:
         """Estimate how good the averaged generator is, keep it if it is the best so far, and say what is wrong."""
-        if self.judge is None:
+        judge = self.judge
+        if judge is None:
             return []
         begin = time.monotonic()
         model = Model(dict(state.average.named_children()), {"data": self.run.plan.data})
-        images = np.concatenate(list(made(model, self.dataset, self.judge)))
-        points = self.judge.points([images])
-        found = self.judge.measure(points, only=(LEAD, "recall", "memorisation"))
+        with sharing():
+            images = np.concatenate(list(made(model, self.dataset, judge)))
+            points = judge.points([images])
+        return state.health.of_snapshot(by_chief(lambda: self._estimate(state, judge, images, points, begin)))
+
+    def _estimate(self, state: State, judge: Judge, images: Pixels, points: Points, begin: float) -> Estimate:
+        found = judge.measure(points, only=(LEAD, "recall", "memorisation"))
         if self.dataset.source:
-            found |= likenesses(self.dataset, self.judge, images)
+            found |= likenesses(self.dataset, judge, images)
         best = min((estimate[LEAD]["value"] for estimate in self.estimates), default=math.inf)
         which = {"step": state.step, "images": state.images, "weights": "last", "seed": 0}
         self.estimates.append(record(found, LEAD, "estimate", seconds=time.monotonic() - begin, **which))
@@ -87,17 +96,15 @@ class Quality:
             with tell_unwritable(self.run.folder):
                 weights = (self.run.folder / "model.safetensors").read_bytes()
                 atomic_write(self.run.folder / "best.safetensors", weights)
-        return state.health.of_snapshot(
-            Estimate(
-                images=state.images,
-                progress=state.step / self.run.plan.steps,
-                spread=spread(points.features) / self.spread,
-                recall=found["recall"].value,
-                memorisation=found["memorisation"].value if "memorisation" in found else None,
-                n=found[LEAD].n,
-                kernel=_interval(found[LEAD]),
-                checkered=checkerboard(still(images[:SAMPLES])) / self.checkered,
-            )
+        return Estimate(
+            images=state.images,
+            progress=state.step / self.run.plan.steps,
+            spread=spread(points.features) / self.spread,
+            recall=found["recall"].value,
+            memorisation=found["memorisation"].value if "memorisation" in found else None,
+            n=found[LEAD].n,
+            kernel=_interval(found[LEAD]),
+            checkered=checkerboard(still(images[:SAMPLES])) / self.checkered,
         )
 
     def last(self) -> dict[str, float]:
@@ -108,6 +115,8 @@ class Quality:
 
     def report(self, state: State, *, finished: bool) -> None:
         """Write report.html; at the end of a run, evaluate its best generator properly before."""
+        if isinstance(self.run, Bystander):
+            return
         near = None
         if finished and self.run.plan.report and self.extractor:
             say(worded("evaluating the generator on pictures that it never saw ...", self.dataset.what))

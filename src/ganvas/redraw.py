@@ -222,7 +222,7 @@ class _Work:
             if clip.total > 1 and (index or not clip.how.get("default_image")):  # which is no frame
                 made = smoother(given, made)
             if config.source != 4:
-                made = _with_alpha(made, pixels[..., 3:])
+                made = with_alpha(made, pixels[..., 3:])
             if not index:
                 first.append((pixels, made))
             yield made, duration
@@ -236,7 +236,7 @@ class _Work:
             self.pairs.append(np.stack([_shown(image, CELL, CELL, "pad") for image in (before, after)]))
 
 
-def _with_alpha(made: Pixels, alpha: Pixels) -> Pixels:
+def with_alpha(made: Pixels, alpha: Pixels) -> Pixels:
     """Give [H, W, C] the alpha [H, W, 1] of its original, so that on white it still looks as it did where it can."""
     if made.shape[-1] == 4 or alpha.min() == 255:
         return made

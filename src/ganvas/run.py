@@ -43,7 +43,8 @@ from ganvas.processes import born
 from ganvas.sample import class_rows, sheet
 from ganvas.state import State
 
-ELSEWHERE = ("out", "resume", "new", "extend", "dry_run", "workers", "skip_bad", "data", "target", "trust")
+_HERE = ("gpus", "max_restarts", "workers")
+ELSEWHERE = (*_HERE, "out", "resume", "new", "extend", "dry_run", "skip_bad", "data", "target", "trust")
 """Options that do not make a run another one; the data's content stands in for its path."""
 
 RESERVED = {"log.txt", "alive.json"}
@@ -176,8 +177,13 @@ class Run:
             self._save_grid(images, *size, f"fakes-{state.images:08d}.png")
             save_model(self.folder / "model.safetensors", networks, specs, **about)
 
+    def save(self, state: State) -> None:
+        """Write a checkpoint."""
+        checkpoint.save(self.folder / "checkpoint", state)
+
     def forget_after(self, step: int) -> None:
-        """Drop the statistics of steps that a resumed run does again, and files that a kill left half written."""
+        """Drop the statistics of steps that a resumed run does again, the report, and what a kill left half written."""
+        (self.folder / "report.html").unlink(missing_ok=True)
         for unfinished in (*self.folder.glob(".*.tmp"), *self.folder.glob("checkpoint/.*.tmp")):
             unfinished.unlink()
         for path in (self.folder / "stats.jsonl", self.folder / "metrics.jsonl"):
@@ -216,6 +222,39 @@ class Run:
             return f"by process {about['pid']} on {about['host']} (last sign of life {seconds:.0f} s ago)"
         except (OSError, ValueError, KeyError):
             return "by another process"
+
+
+class Bystander(Run):
+    """A run as those of several processes have it who leave the writing to the first."""
+
+    def write_plan(self) -> None:
+        """Write nothing."""
+
+    def end_at(self, step: int) -> None:
+        """Write nothing."""
+
+    def log(self, figures: dict[str, Any]) -> None:
+        """Write nothing."""
+
+    def write_reals(self, dataset: Dataset, classes: int) -> None:
+        """Write nothing."""
+
+    def snapshot(self, state: State, dataset: Dataset) -> None:
+        """Write nothing."""
+
+    def save(self, state: State) -> None:
+        """Write nothing."""
+
+    def forget_after(self, step: int) -> None:
+        """Write nothing."""
+
+    def sign_of_life(self) -> None:
+        """Write nothing."""
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Leave that to the first, too."""
+        yield
 
 
 def write_sign(folder: Path, pid: int) -> None:
@@ -284,7 +323,7 @@ def data_options(run: Run, data: str, skip_bad: bool, target: str | None = None)
     size = theirs.get("size") or preset_size(theirs["preset"])
     if data == run.plan.data.get("source"):
         target = target or run.plan.data.get("target")
-    same = {name: theirs[name] for name in names if name in theirs}
+    same = {name: theirs[name] for name in (*names, "stream") if name in theirs}
     return DataOptions(data, target, size=size, skip_bad=skip_bad, **same)
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from torch.backends import cudnn, mkldnn
 
 from ganvas.config import CLASSES, FRAMES
+from ganvas.distributed import shared
 from ganvas.errors import UserError, nearest
 from ganvas.files import sha256_of
 from ganvas.modelfile import find_model, load_networks
@@ -299,26 +301,30 @@ def _render(
     progress: Callable[[int], None] | None,
 ) -> Iterator[Pixels]:
     device, size = device_of(generator), batch_of(generator)
-    held: dict[int, tuple[torch.Tensor, ...]] = {}
 
-    def draw() -> Pixels:
+    def draw(held: dict[int, tuple[torch.Tensor, ...]]) -> Pixels:
         first = next(iter(held.values()))  # in the rows that nobody asked for, too
         given = [torch.stack(some) for some in zip(*(held.get(row, first) for row in range(size)), strict=True)]
         given[0] *= truncation
         with torch.inference_mode(), plain_fp32(device):
             images = generator(*(x.to(device) for x in given))[list(held)]
         finite(images)
-        if progress:
-            progress(len(held))
         return to_uint8(images)
 
-    for place, given in rows:
-        if place % size in held:
-            yield draw()
-            held = {}
-        held[place % size] = given
-    if held:
-        yield draw()
+    def batches() -> Iterator[Callable[[], Pixels]]:
+        held: dict[int, tuple[torch.Tensor, ...]] = {}
+        for place, given in rows:
+            if place % size in held:
+                yield partial(draw, held)
+                held = {}
+            held[place % size] = given
+        if held:
+            yield partial(draw, held)
+
+    for images in shared(batches()):
+        if progress:
+            progress(len(images))
+        yield images
 
 
 def finite(images: torch.Tensor) -> None:

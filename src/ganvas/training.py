@@ -6,14 +6,17 @@ import hashlib
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ganvas import checkpoint, recipe
+from ganvas import recipe
 from ganvas.config import Config, Player
 from ganvas.console import live_line, say
 from ganvas.data import Dataset, balanced_rows_at, rows_at
 from ganvas.diffaug import ENOUGH, GEOMETRIC, augment, draw
+from ganvas.distributed import average, decided, my_rows, world
 from ganvas.errors import UserError
 from ganvas.losses import find_loss, find_penalty
 from ganvas.quality import Quality
@@ -102,7 +105,9 @@ def turn(state: State, player: Player, batch: Batch, precision: str) -> dict[str
             loss, logs = objective(state.task, player, batch, state.config, state.controller.strength)
         state.optimisers[player].zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-    norm = torch.nn.utils.get_total_norm([p.grad for p in mine.parameters() if p.grad is not None])
+    gradients = [p.grad for p in mine.parameters() if p.grad is not None]
+    average([*gradients, *logs.values(), *statistics(mine)])  # the one place where ranks learn of each other
+    norm = torch.nn.utils.get_total_norm(gradients)
     if bool(norm.isfinite()):
         state.optimisers[player].step()
         return logs
@@ -134,10 +139,13 @@ def step(state: State, real: Batch, rate: float, precision: str) -> dict[str, Te
 
 
 def drawn(state: State, real: Batch, purpose: str) -> Batch:
-    """Return a batch: real images, and the noise and augmentation that the seed, the step and a purpose give them."""
-    n, random = len(real["image"]), seeded(state.config.seed, state.step, purpose)
+    """Return a batch: real images, and the noise and augmentation that the seed, the step and a purpose give them.
+
+    They are drawn for the global batch, of which this rank's rows are taken.
+    """
+    n, random = len(real["image"]) * world(), seeded(state.config.seed, state.step, purpose)
     noise = state.task.draw(n, random) | {"augment": draw(n, random)}
-    return real | {name: value.to(state.device) for name, value in noise.items()}
+    return real | {name: value[my_rows()].to(state.device) for name, value in noise.items()}
 
 
 @torch.no_grad()
@@ -152,10 +160,14 @@ def steer(state: State, dataset: Dataset) -> None:
 
     real, fake = scores("train", "real", "fake")
     if min(len(kind.rows["val"]) for kind in dataset.kinds) >= ENOUGH:
-        means = [float(logits.mean()) for logits in (real, scores("val", "real")[0], fake)]
-        state.controller.update(means[0], means[1], means[2], STEER * state.config.batch)
+        means = [logits.mean() for logits in (real, scores("val", "real")[0], fake)]
+        average(means)
+        ours, held_out, made = (float(mean) for mean in means)
+        state.controller.update(ours, held_out, made, STEER * state.config.batch)
     else:
-        state.controller.update_by_accuracy(float(told(real, fake)), STEER * state.config.batch)
+        accuracy = told(real, fake)
+        average([accuracy])
+        state.controller.update_by_accuracy(float(accuracy), STEER * state.config.batch)
 
 
 @torch.no_grad()
@@ -169,6 +181,12 @@ def update_average(state: State) -> None:
             kept.lerp_(live[name], weight)
         else:
             kept.copy_(live[name])
+
+
+def statistics(networks: nn.Module) -> list[Tensor]:
+    """Return what batch norms have seen on average; the other buffers are the same on all ranks."""
+    norms = (module for module in networks.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return [buffer for norm in norms for buffer in norm.buffers() if buffer.is_floating_point()]
 
 
 @contextlib.contextmanager
@@ -204,25 +222,38 @@ def seeded(seed: int, step: int, purpose: str) -> torch.Generator:
 def real_batch(dataset: Dataset, state: State, part: str = "train") -> Batch:
     """Return the step's real images [N, C, H, W] in [-1, 1]: the order follows from the seed and the step alone.
 
+    Of the global batch this rank's rows.
+
     With the labels [N], where the task is told the classes; each class comes equally often then. With what is to be
     translated, `source` [N, C', H, W], where the data has it: of partners the one, of others any.
     """
     config, labels = state.config, dataset.labels if state.task.classes else None
     where = (config.seed, state.images, config.batch)
-    if labels is None:
+    if dataset.shards is not None:  # in an order that suits them; each class comes as often as there are pictures of it
+
+        def after(k: int) -> NDArray[np.int64]:
+            start = state.images + k * config.batch
+            return rows_at(dataset.rows[part], config.seed, start, config.batch, dataset.shards)
+
+        rows = after(0)
+        if part == "train":
+            dataset.expect(lambda k: after(k)[my_rows()])
+    elif labels is None:
         rows = rows_at(dataset.rows[part], *where)
     else:
         rows = balanced_rows_at(dataset.rows[part], labels, *where)
-    batch = {"image": dataset.batch(rows)}
+    batch = {"image": dataset.batch(rows[my_rows()])}
     if dataset.source is not None:  # partners are at equal places; others must not come together again and again
         order = config.seed + (0 if dataset.paired else 1)
-        batch["source"] = dataset.source.batch(rows_at(dataset.source.rows[part], order, *where[1:]))
+        batch["source"] = dataset.source.batch(rows_at(dataset.source.rows[part], order, *where[1:])[my_rows()])
     if config.mirror:
-        flip = torch.rand(len(rows), generator=seeded(config.seed, state.step, "mirror")) < 0.5
+        flip = (torch.rand(len(rows), generator=seeded(config.seed, state.step, "mirror")) < 0.5)[my_rows()]
         for images in batch.values():
             images[flip] = images[flip].flip(-1)
     batch = {name: x.to(state.device) for name, x in batch.items()}
-    return batch if labels is None else batch | {"label": torch.from_numpy(labels[rows]).to(state.device)}
+    if labels is not None:
+        batch["label"] = torch.from_numpy(labels[rows[my_rows()]]).to(state.device)
+    return batch
 
 
 def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
@@ -234,7 +265,7 @@ def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
     """
     plan, health, meter = run.plan, state.health, Meter(state)
     good, saved, ended = state.copied(), time.monotonic(), False
-    with live_line() as show, stop_signals() as stopped, scalars(run.folder, state.step) as plot:
+    with live_line() as show, stop_signals() as stopped, scalars(run, state.step) as plot:
         while state.step < plan.steps and not ended:
             rate = recipe.rate(state.config.optimiser, plan.progress(state.step)) * health.rate
             meter.add(step(state, real_batch(dataset, state), rate, plan.precision))
@@ -252,7 +283,8 @@ def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
             failed = any(finding.action == "fail" for finding in found)
             if failed or any(finding.action == "roll-back" for finding in found):
                 state.return_to(good)
-            stop = stopped() and health.good  # a few steps later it is known whether it recovers
+            asked, late = decided((stopped(), time.monotonic() - saved > SAVE_SECONDS))
+            stop = asked and health.good  # a few steps later it is known whether it recovers
             due = state.step % plan.snap == 0 or last
             if due or stop or failed:
                 run.snapshot(state, dataset)
@@ -266,8 +298,8 @@ def loop(run: Run, state: State, dataset: Dataset, quality: Quality) -> None:
             ended = any(finding.action == "stop" for finding in found)
             if ended:
                 run.end_at(state.step)
-            if failed or ended or (health.good and (due or stop or time.monotonic() - saved > SAVE_SECONDS)):
-                checkpoint.save(run.folder / "checkpoint", state)
+            if failed or ended or (health.good and (due or stop or late)):
+                run.save(state)
                 good, saved = state.copied() if health.good else good, time.monotonic()
             if failed:
                 quality.report(state, finished=False)

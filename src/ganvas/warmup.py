@@ -4,12 +4,14 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from ganvas.config import Budget, Config
 from ganvas.console import progress
 from ganvas.data import Dataset
+from ganvas.distributed import decided, in_turn, sharing
 from ganvas.metrics.evaluate import made
 from ganvas.metrics.features import Extractor
 from ganvas.metrics.judge import Judge, Measured, quiet
@@ -54,7 +56,7 @@ def measure(
             state = states[way[0]]
             begin, first = time.monotonic(), state.images
             with threads(way[1]):
-                while state.images == first or (turn and time.monotonic() - begin < seconds / 2):
+                while decided(state.images == first or (turn and time.monotonic() - begin < seconds / 2)):
                     step(state, real_batch(dataset, state), 1.0, way[0])
             if device.type == "cuda":
                 torch.cuda.synchronize()
@@ -63,7 +65,7 @@ def measure(
     begin = time.monotonic()
     states[names[0]].task.sample(states[names[0]].average, SAMPLES, dataset)
     drawing = (time.monotonic() - begin) / SAMPLES
-    return {way: sum(values) / len(values) for way, values in speeds.items()}, drawing
+    return decided(({way: sum(values) / len(values) for way, values in speeds.items()}, drawing))
 
 
 def judging_time(extractor: Extractor, dataset: Dataset) -> float:
@@ -72,7 +74,7 @@ def judging_time(extractor: Extractor, dataset: Dataset) -> float:
     extractor.features(images[:1])
     begin = time.monotonic()
     extractor.features(images)
-    return (time.monotonic() - begin) / len(images)
+    return decided((time.monotonic() - begin) / len(images))
 
 
 def try_gammas(
@@ -82,7 +84,7 @@ def try_gammas(
 
     Another than the recipe's is only taken where its kernel distance lies below the interval of the recipe's.
     """
-    judge = Judge(dataset, extractor, split="val", n=GAMMA_PICTURES, progress=quiet)
+    judge = in_turn(partial(Judge, dataset, extractor, split="val", n=GAMMA_PICTURES, progress=quiet))
     usual = config.objective.gamma
     found: dict[float, Measured] = {}
     with progress("trying out gamma", len(GAMMAS) * steps) as advance:
@@ -93,7 +95,9 @@ def try_gammas(
                 step(state, real_batch(dataset, state), 1.0, precision)
                 advance(1)
             model = Model(dict(state.average.named_children()))
-            found[objective.gamma] = judge.measure(made(model, dataset, judge), only=("kernel",))["kernel"]
+            with sharing():
+                points = judge.points(made(model, dataset, judge))
+            found[objective.gamma] = decided(judge.measure(points, only=("kernel",))["kernel"])
     best, low = min(found, key=lambda gamma: found[gamma].value), found[usual].low
     if low is None or found[best].value >= low:
         best = usual

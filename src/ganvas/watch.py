@@ -5,14 +5,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from torch import Tensor
 
 from ganvas.console import worded
-from ganvas.run import Plan
+from ganvas.run import Bystander, Plan, Run
 from ganvas.state import State
 
 
@@ -108,14 +107,17 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
-def scalars(folder: Path, step: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+def scalars(run: Run, step: int) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Also write figures for TensorBoard, where that is installed; what is there beyond `step` is done again."""
+    if isinstance(run, Bystander):
+        yield lambda figures: None
+        return
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         yield lambda figures: None
         return
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=step) as writer:
+    with SummaryWriter(str(run.folder / "tensorboard"), purge_step=step) as writer:
 
         def plot(figures: dict[str, Any]) -> None:
             for name, value in figures.items():

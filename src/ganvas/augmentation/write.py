@@ -12,6 +12,7 @@ import numpy as np
 import ganvas
 from ganvas.augmentation.accept import Examiner, Tally, fill
 from ganvas.augmentation.ancestry import refuse_start
+from ganvas.augmentation.options import AugmentOptions
 from ganvas.augmentation.page import write_proof
 from ganvas.augmentation.prove import prove
 from ganvas.augmentation.store import Store, in_table
@@ -21,7 +22,7 @@ from ganvas.console import progress, say, table
 from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
 from ganvas.files import refuse_inside, tell_unwritable, writable_folder
-from ganvas.options import AugmentOptions, DataOptions, takes
+from ganvas.options import DataOptions, takes
 from ganvas.run import Plan, Run, data_options, open_run, run_of
 from ganvas.sample import Model, load, pick_device
 

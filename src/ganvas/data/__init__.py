@@ -1,4 +1,4 @@
-"""Pictures from folders, zips, idx files and named sets, in one uint8 cache on disk; and pairs of them."""
+"""Pictures from folders, zips, shards, idx files and named sets, in one uint8 cache or streamed; and pairs of them."""
 
 from ganvas.data.cache import clean_cache
 from ganvas.data.dataset import Dataset

@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -32,6 +32,7 @@ SMALLEST, LARGEST = 8, 4096  # px
 CEILING = 64  # px, of a derived size
 ALPHA_SHARE = 0.05  # of the pictures, from which on transparency is kept
 BAD_SHARE = 0.01  # of the files may be unreadable
+LOOKED_AT = 2000  # pictures of a stream, for whether they have colour and transparency
 FRAMES = 8  # of a clip, by default
 _BLOCK = 32 << 20  # bytes decoded at once
 _CLIPS = 64  # files at once, as each may wait in an open one
@@ -128,8 +129,10 @@ def _frames(options: DataOptions) -> tuple[int | None, int]:
     return frames, options.stride
 
 
-def build(listing: Listing, recipe: Recipe, skip_bad: bool, workers: int, folder: Path) -> None:
+def build(listing: Listing, recipe: Recipe, skip_bad: bool, workers: int, folder: Path, streamed: bool = False) -> None:
     """Write the prepared pictures or clips, labels, parts, names and facts of a listing into a folder.
+
+    Where they are streamed, their places in the shards instead of the pictures, of which only some are looked at.
 
     Raises:
         UserError: too much is unreadable, a picture is a decompression bomb, or the disk is too small.
@@ -138,7 +141,7 @@ def build(listing: Listing, recipe: Recipe, skip_bad: bool, workers: int, folder
     bad = dict[str, str]()  # reasons by name
     Image.init()  # here, as it is not meant for several threads at once
     with (
-        ThreadPoolExecutor(workers or _cores()) as pool,
+        ThreadPoolExecutor(workers or cores()) as pool,
         warnings.catch_warnings(action="ignore"),  # Pillow's, of oddities in files that it can read
     ):
         sizes = _measure(listing, recipe.what, bad, pool)
@@ -147,13 +150,19 @@ def build(listing: Listing, recipe: Recipe, skip_bad: bool, workers: int, folder
         known = None if listing.array is None else 1 if listing.array.ndim == 3 else 3
         native = recipe.channels or known
         shape = Shape(width, height, recipe.fit, native or 4, recipe.frames, recipe.stride)
-        _check_room(folder, len(sizes) * math.prod(shape.row) // shape.channels * (native or 7))
-        seen = _Seen()
-        blocks = _decoded(listing, list(sizes), shape, bad, seen, pool, folder)
-        write_rows(folder / "images.npy", shape.row, blocks)
+        seen, rows = _Seen(), list(sizes)
+        if streamed:
+            some = rows[:: -(-len(rows) // LOOKED_AT)]
+            deque(_decoded(listing, some, shape, bad, seen, pool, folder), maxlen=0)
+        else:
+            _check_room(folder, len(sizes) * math.prod(shape.row) // shape.channels * (native or 7))
+            write_rows(folder / "images.npy", shape.row, _decoded(listing, rows, shape, bad, seen, pool, folder))
         judge(len(bad), bad, len(listing.names), skip_bad, recipe.what)
     channels, why_channels = _channels(recipe.channels, known, seen, recipe.what)
-    if channels != shape.channels:
+    if streamed and listing.spots is not None:
+        seen.rows = [row for row in rows if listing.names[row] not in bad]
+        np.save(folder / "spots.npy", listing.spots[seen.rows])
+    elif channels != shape.channels:
         _reduce(folder, channels)
     whys = {"size": why, "channels": why_channels}
     if recipe.frames is not None:
@@ -182,6 +191,9 @@ def _measure(listing: Listing, what: str, bad: dict[str, str], pool: ThreadPoolE
     if listing.array is not None:
         count, height, width = listing.array.shape[:3]
         return dict.fromkeys(range(count), (width, height))
+    if listing.sizes is not None:
+        bad.update(listing.broken)
+        return {row: (width, height) for row, (width, height) in enumerate(listing.sizes.tolist()) if width}
 
     def size(row: int) -> tuple[int, int]:
         return size_of(listing.read(row))
@@ -377,5 +389,6 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

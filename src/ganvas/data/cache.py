@@ -4,6 +4,7 @@
     sets/<key>.tmp/     one being made, under the lock of its key
     index.json          stamp of a source -> hash of its content
     named/<set>/        files of named sets, which are not evicted
+    spool/              shards from beyond this machine that are in use
 
 A set is complete when its folder exists, as it gets that name last.
 """
@@ -110,6 +111,9 @@ def clean_cache() -> int:
             if not folder.suffix:
                 freed += _size(folder)
                 _remove(folder)
+        if spool().is_dir():
+            freed += _size(spool())
+            shutil.rmtree(spool())
         (root() / "index.json").unlink(missing_ok=True)
     return freed
 
@@ -165,7 +169,7 @@ def _sweep() -> int:
 
 def _evict(keep: str) -> None:
     """Remove sets, the longest unused first, until the rest fits the bound."""
-    bound = _bound()
+    limit = bound()
     sets = []
     for folder in _folders():
         with contextlib.suppress(OSError):  # another process may evict, too
@@ -173,12 +177,22 @@ def _evict(keep: str) -> None:
                 sets.append(((folder / "meta.json").stat().st_mtime, _size(folder), folder))
     total = sum(size for _, size, _ in sets)
     for _, size, folder in sorted(sets):
-        if total > bound and folder.name != keep:
+        if total > limit and folder.name != keep:
             _remove(folder)
             total -= size
 
 
-def _bound() -> float:
+def spool() -> Path:
+    """Return the folder of shards that are in use."""
+    return root() / "spool"
+
+
+def bound() -> float:
+    """Return the bytes that prepared sets may have: GANVAS_CACHE_GIB of the environment, or 20 GiB.
+
+    Raises:
+        UserError: it is no number.
+    """
     text = os.environ.get("GANVAS_CACHE_GIB", "20")
     try:
         return float(text) * _GIB

@@ -1,6 +1,7 @@
 """Equal pictures, or clips, in the cache."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ganvas.data.build import Summary
 from ganvas.data.sampler import rows_at
+from ganvas.data.streaming import Streamed
 from ganvas.pictures import still
 
 if TYPE_CHECKING:
@@ -28,7 +30,9 @@ class Dataset:
     folder: Path
     """Where the prepared pictures are."""
     images: NDArray[np.uint8]
-    """[N, H, W, C], or [N, T, H, W, C] of clips; a memory map; with 4 channels RGB is premultiplied by alpha."""
+    """[N, H, W, C], or [N, T, H, W, C] of clips; with 4 channels RGB is premultiplied by alpha.
+
+    A memory map; of shards that are streamed what decodes pictures when it is indexed (see streaming.Streamed)."""
     labels: NDArray[np.int64] | None
     """[N] indices into classes."""
     classes: tuple[str, ...]
@@ -39,7 +43,7 @@ class Dataset:
     channels: int
     summary: Summary
     why: dict[str, str]
-    """The reasons for size, channels, fit and of clips frames; under `classes` what limits leave."""
+    """The reasons for size, channels, fit, of clips frames and of shards stream; under `classes` what limits leave."""
     source: "Dataset | None" = None
     """What is translated into these pictures, of the same size; None where nothing is."""
     paired: bool = False
@@ -48,6 +52,8 @@ class Dataset:
     """What of two kinds was left out or looks odd, counted, the first ones named."""
     rate: float = 0.0
     """Of clips, how many of their frames are shown a second (the median); 0 where that is not known."""
+    shards: NDArray[np.int64] | None = None
+    """[N] of pictures that are streamed, the number of the shard that each lies in."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -100,3 +106,8 @@ class Dataset:
         from ganvas.data.pixels import to_float
 
         return to_float(self.images[rows])
+
+    def expect(self, rows_of: Callable[[int], NDArray[np.int64]]) -> None:
+        """Begin to decode what comes next, where pictures are streamed: the rows of the batch after k others."""
+        if isinstance(self.images, Streamed):
+            self.images.expect(rows_of(k) for k in range(1, self.images.ahead + 1))

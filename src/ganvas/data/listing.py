@@ -17,6 +17,7 @@ from ganvas.data import moving
 from ganvas.data.cache import content_of
 from ganvas.data.decode import Raw
 from ganvas.data.labels import arrange
+from ganvas.data.storage import Stored
 from ganvas.errors import UserError
 
 
@@ -45,6 +46,12 @@ class Listing:
     """[N] what is cut by, where that is not the names."""
     clip: Callable[[int], moving.Clip] | None = None
     """Of clips, gives the frames of one; from any thread."""
+    sizes: NDArray[np.int32] | None = None
+    """[N, 2] width and height, where they are known already; 0 of the broken ones."""
+    broken: dict[str, str] = field(default_factory=dict)
+    """Pictures that are known to be unreadable, and why."""
+    spots: NDArray[np.int64] | None = None
+    """[N, 3] number of the shard, first byte there and length, of pictures in shards."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class Source:
     listing: Callable[[], Listing]
     skipped: dict[str, int] | None = None
     """As the listing's, if it is known already."""
+    shards: tuple[Stored, ...] = ()
+    """The files of shards, which may be streamed from."""
 
 
 @dataclass(frozen=True)

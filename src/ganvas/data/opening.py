@@ -17,6 +17,10 @@ def open_dataset(options: DataOptions) -> Dataset:
     path has two kinds with a second path only, and none are partners. With the task `video`, DATA is a folder or zip of
     clips, or one film: films, animations, and folders of numbered pictures.
 
+    DATA may also be shards of pictures, tar files in WebDataset's form: one, a folder of them, or a pattern (as
+    `train-{000..009}.tar`), on this machine or beyond it (s3://, gs://, hf://, ...); or `hf:user/name`, a set of the
+    Hugging Face hub.
+
     Returns:
         The pictures or clips; of two kinds those that the others, its `source`, are to become.
 

@@ -9,12 +9,27 @@ _TAG = 0x5A11  # keeps this stream apart from others drawn from the same seed
 _ROUNDS = 24  # of a shuffle; what it has not moved by then is one place in 16 million
 _ODD = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio
 
+TOGETHER = 8
+"""Shards whose rows are shuffled together, at most."""
 
-def rows_at(rows: NDArray[np.int64], seed: int, start: int, count: int) -> NDArray[np.int64]:
+
+def rows_at(
+    rows: NDArray[np.int64], seed: int, start: int, count: int, shards: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Return the data rows [count] of the global samples start .. start + count - 1.
 
     Sample i lies in epoch i // n, whose order is drawn from (seed, epoch): each epoch has every row exactly
     once, a batch may straddle two. As only the global index counts, any number of ranks sees the same.
+
+    Where rows lie in shards, an epoch has these in a random order, and shuffles the rows of a few of them (`TOGETHER`)
+    before it comes to the next few, so that only so many are in use at once.
+
+    Args:
+        rows: [n]; with shards not to be written to between two calls.
+        seed: equal seeds give equal samples.
+        start: the first global sample.
+        count: how many.
+        shards: [N] of all pictures, of which the rows are some, the number of each one's shard; neither.
 
     Raises:
         ValueError: no rows, or a negative seed, start or count.
@@ -25,7 +40,8 @@ def rows_at(rows: NDArray[np.int64], seed: int, start: int, count: int) -> NDArr
     at, end = start, start + count
     while at < end:
         epoch, offset = divmod(at, n)
-        part = _order(n, seed, epoch)[offset : offset + end - at]
+        order = _order(n, seed, epoch) if shards is None else _order_in(_Same(shards), _Same(rows), seed, epoch)
+        part = order[offset : offset + end - at]
         parts.append(rows[part])
         at += len(part)
     return np.concatenate(parts)
@@ -84,6 +100,17 @@ class _Same:
 
     def __hash__(self) -> int:
         return id(self.array)
+
+
+@lru_cache(maxsize=4)
+def _order_in(shards: _Same, rows: _Same, seed: int, epoch: int) -> NDArray[np.int64]:
+    there, place = np.unique(shards.array[rows.array], return_inverse=True)
+    words = np.random.PCG64([_TAG, seed, epoch]).random_raw(len(there) + len(place))
+    turn = np.argsort(np.argsort(words[: len(there)], kind="stable"), kind="stable")
+    group = turn * -(-len(there) // TOGETHER) // len(there)
+    order = np.lexsort((words[len(there) :], group[place])).astype(np.int64)
+    order.flags.writeable = False
+    return order
 
 
 @lru_cache(maxsize=4)

@@ -164,6 +164,8 @@ def _lines(dataset: Dataset, plain: bool = False) -> Iterator[tuple[str, Rendera
         yield "shorter sides", "{} to {}, median {} px".format(*(found.shorter[i] for i in (0, 2, 1)))
     yield "used size", f"{dataset.width}x{dataset.height} ({dataset.why['size']})"
     yield "channels", f"{dataset.channels} ({dataset.why['channels']})"
+    if "stream" in dataset.why:
+        yield "stream", f"{'no' if dataset.shards is None else 'yes'} ({dataset.why['stream']})"
     if "fit" in dataset.why:
         yield "fit", dataset.why["fit"]
     if found.skipped:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganvas.console import progress
-from ganvas.data import idx, moving
+from ganvas.data import idx, moving, shards
 from ganvas.data.decode import ENDINGS
 from ganvas.data.listing import Files, Listing, Source, hash_of, listing_of, nothing, short
+from ganvas.data.storage import Stored, stored
 from ganvas.errors import UserError
 from ganvas.files import printable, sha256_of, tell_unreadable
 
@@ -41,8 +42,10 @@ def at(path: Path, single: bool = False) -> Source:
         return arrays(short(path.parent.name), partial(_idx, {0: path}), idx_files({0: path}))
     if _is_zip(path):
         return _archive(path)
+    if path.suffix.lower() == ".tar":
+        return shards.of([stored(path)], path.stem)
     if path.suffix.lower() not in ENDINGS:
-        raise UserError(f"{path} is neither a folder, a zip nor an idx file")
+        raise UserError(f"{path} is neither a folder, a zip nor an idx file, nor a shard (.tar)")
     if not single:
         raise UserError(f"{path} is a single picture; put it into a folder with others, and name that")
     return Source(short(path.stem), _stamp("picture", path), partial(_picture, path), {})
@@ -89,6 +92,7 @@ def _stamp(kind: str, path: Path) -> str:
 def _folder(root: Path, clips: bool = False) -> Source:
     pictures, tables, arrays_found = dict[str, tuple[int, int, int]](), dict[str, tuple[int, int, int]](), []
     skipped: Counter[str] = Counter()
+    tars: list[Stored] = []
     for name, stamp in walk(root):
         path = PurePosixPath(name)
         if path.suffix.lower() in (moving.TAKEN if clips else ENDINGS):
@@ -99,10 +103,13 @@ def _folder(root: Path, clips: bool = False) -> Source:
             arrays_found.append(root / name)
         else:
             skipped[_ending(path)] += 1
+            tars += [stored(root / name)] if path.suffix == ".tar" else []
     at_root = [path for path in arrays_found if path.parent == root]
     if at_root or (arrays_found and not pictures):
         chosen = idx.choose(at_root or arrays_found)
         return arrays(short(root.name), partial(_idx, chosen), idx_files(chosen))
+    if not pictures and tars and not clips:
+        return shards.of(tars, root.name)
     if not pictures:
         raise nothing(root, skipped, "clips" if clips else "pictures")
     files = _in_folder(root, pictures, tables, skipped)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ganvas import checkpoint
 from ganvas.config import FRAMES
 from ganvas.console import say, worded
 from ganvas.data import Dataset, load_dataset
+from ganvas.distributed import shared
 from ganvas.errors import UserError
 from ganvas.files import find_path, printable
 from ganvas.health import Health
@@ -71,7 +73,7 @@ def made(model: Model, dataset: Dataset, judge: Judge, seed: int = 0) -> Iterato
     network: Any = model.translator
     rows = sources(dataset, judge)
     batches = (dataset.source.images[rows[i : i + BATCH]] for i in range(0, len(rows), BATCH))
-    return (translated(network, as_channels(batch, network.config.source)) for batch in batches)
+    return shared(partial(translated, network, as_channels(batch, network.config.source)) for batch in batches)
 
 
 def of_model(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from ganvas import console
 from ganvas.console import worded
 from ganvas.data import Dataset
+from ganvas.distributed import shared
 from ganvas.errors import UserError
 from ganvas.files import append_line, atomic_file, tell_unwritable
 from ganvas.metrics.features import Extractor
@@ -244,10 +246,10 @@ class Judge:
         """Return the features [n, dim] of the first n pictures, or of all if there are fewer."""
         features, count = np.empty((n, self.extractor.dim), np.float32), 0
         with self.progress(worded(label, self.what), n) as advance:
-            for images in _regroup(batches, n):
-                features[count : count + len(images)] = self.extractor.features(images)
-                count += len(images)
-                advance(len(images))
+            for some in shared(partial(self.extractor.features, images) for images in _regroup(batches, n)):
+                features[count : count + len(some)] = some
+                count += len(some)
+                advance(len(some))
         features = features[:count]
         if len(features) < 2:
             raise UserError(f"an evaluation needs at least 2 {self.what} of each kind")

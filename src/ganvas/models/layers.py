@@ -69,12 +69,17 @@ class OfClass(nn.Embedding):
         return label @ self.weight if label.is_floating_point() else super().forward(label)
 
 
+def fp32(x: Tensor) -> Tensor:
+    """Return a tensor in at least single precision, whatever autocast has made of it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def normalise(x: Tensor) -> Tensor:
     """Divide the features [N, C, H, W] of each pixel by their root mean square (Karras et al. 2018, section 4.2).
 
     Weights may grow then without the output doing so; higher learning rates do not make it collapse.
     """
-    return x * torch.rsqrt(x.float().square().mean(1, keepdim=True) + 1e-8).to(x.dtype)
+    return x * torch.rsqrt(fp32(x).square().mean(1, keepdim=True) + 1e-8).to(x.dtype)
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:

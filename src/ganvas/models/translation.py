@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganvas.distributed import gathered, rank, world
 from ganvas.errors import UserError
-from ganvas.models.layers import ACTIVATED, SLOPE, Plain, activate, clamp, conv, initialised, normalise, resize
+from ganvas.models.layers import ACTIVATED, SLOPE, Plain, activate, clamp, conv, fp32, initialised, normalise, resize
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,10 @@ def continued(x: Tensor, multiple: int) -> Tensor:
     To and fro where the picture is smaller than what is missing, which `F.pad` refuses.
     """
     for dim, side in ((2, x.shape[2]), (3, x.shape[3])):
-        if side % multiple:
-            places = torch.arange(-(-side // multiple) * multiple, device=x.device) % max(1, 2 * side - 2)
+        # An exported graph is of any size; it knows no remainder by a number that is not known yet, but by a tensor.
+        if torch.compiler.is_exporting() or side % multiple:
+            places = torch.arange((side + multiple - 1) // multiple * multiple, device=x.device)
+            places = places % torch.full_like(places, max(1, 2 * side - 2))
             x = x.index_select(dim, side - 1 - (places - side + 1).abs())
     return x
 
@@ -266,7 +269,7 @@ class Projector(nn.Module):
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Map features [N, P, C] of P places, for each map, to [N, P, width] of length 1."""
         pairs = zip(self.perceptrons, features, strict=True)
-        return [F.normalize(perceptron(x).float(), dim=2) for perceptron, x in pairs]
+        return [F.normalize(fp32(perceptron(x)), dim=2) for perceptron, x in pairs]
 
 
 class Pool(nn.Module):
@@ -288,6 +291,8 @@ class Pool(nn.Module):
     def forward(self, images: Tensor, chances: Tensor) -> Tensor:
         """Store pictures until the pool is full; then let each, with probability 1/2, change places with one.
 
+        Those of all ranks, one after the other, so that each has the same pool.
+
         Args:
             images: [N, channels, height, width]; no gradient goes through those that come from the pool.
             chances: [N, 2], uniform in [0, 1): whether a row changes places, and with which.
@@ -295,13 +300,14 @@ class Pool(nn.Module):
         Returns:
             [N, channels, height, width].
         """
-        result = images.clone()
-        for row, (change, which) in enumerate(chances.tolist()):
+        result, everyone = images.clone(), gathered(images.detach())
+        for row, (change, which) in enumerate(gathered(chances).tolist()):
             if self.count < self.config.size:
-                self.images[self.count] = images[row].detach()
+                self.images[self.count] = everyone[row]
                 self.count += 1
             elif change < 0.5:
                 index = int(which * self.config.size)
-                result[row] = self.images[index]
-                self.images[index] = images[row].detach()
+                if row % world() == rank():
+                    result[row // world()] = self.images[index]
+                self.images[index] = everyone[row]
         return result

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganvas.models.layers import fp32
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's colours, from 0 to 1, which the weights have learned from."""
 FITTING = "as torchvision has them of vgg11, vgg13, vgg16 and vgg19, without batch norm, in a .pth or .safetensors"
@@ -44,7 +46,7 @@ class Vgg(nn.Module):
             images: [N, C, H, W] in [-1, 1], C 1, 3 or 4 (RGB premultiplied by alpha, seen over mid grey).
         """
         self.to(images.device)  # it is in no player's networks, which are moved by others
-        x = (images.float() + 1) / 2
+        x = (fp32(images) + 1) / 2
         x = x[:, :3] + (1 - x[:, 3:]) / 2 if x.shape[1] == 4 else x.expand(-1, 3, -1, -1)
         mean, std = (torch.tensor(values, device=x.device).view(3, 1, 1) for values in (MEAN, STD))
         x, taps = (x - mean) / std, list[Tensor]()

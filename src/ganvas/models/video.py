@@ -122,9 +122,10 @@ class Generator(nn.Module):
 
     def _decoded(self, *given: Tensor) -> Tensor:
         """Draw frames [M, ...]; a few at a time where nothing is learned, so that a long clip needs no more memory."""
-        size = len(given[0]) if torch.is_grad_enabled() else AT_ONCE
-        starts = range(0, len(given[0]), size)
-        return torch.cat([self.decoder(*(x[start : start + size] for x in given)) for start in starts])
+        if torch.is_grad_enabled():
+            return self.decoder(*given)
+        starts = range(0, len(given[0]), AT_ONCE)
+        return torch.cat([self.decoder(*(x[start : start + AT_ONCE] for x in given)) for start in starts])
 
 
 class Discriminator(nn.Module):

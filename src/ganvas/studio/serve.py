@@ -13,7 +13,8 @@ from PIL import Image
 from ganvas.console import say
 from ganvas.errors import UserError
 from ganvas.files import tell_unwritable
-from ganvas.options import StudioOptions, takes
+from ganvas.options import takes
+from ganvas.studio.options import StudioOptions
 from ganvas.studio.places import Places, loopback
 from ganvas.watch import stop_signals
 

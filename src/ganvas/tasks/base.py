@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ganvas.config import Config, Player
 from ganvas.data import Dataset
+from ganvas.models.layers import fp32
 from ganvas.pictures import Pixels
 from ganvas.sample import Model, render, rows_of_classes
 
@@ -50,9 +51,9 @@ class Pair:
         if self.condition is not None:
             given.append(self.condition[: len(images)])
         if not self.taps:
-            return self.discriminator(*given).float(), []
+            return fp32(self.discriminator(*given)), []
         logits, features = self.discriminator(*given, taps=self.taps)
-        return logits.float(), features
+        return fp32(logits), features
 
 
 class Scores:

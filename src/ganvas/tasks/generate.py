@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganvas.config import CLASSES, Config, Player, build
+from ganvas.distributed import gathered, my_rows
 from ganvas.models import build_network
 from ganvas.tasks.base import Batch, Pair, Scores, Task
 
@@ -53,7 +54,7 @@ class Generate(Task):
         if player == "generator" or not self.classes or not self.weights.mismatch:
             return {}
         label = batch["label"]
-        others = label.roll(1)
+        others = gathered(label).roll(1)[my_rows()]
         wrong = replace(pairs["image"], condition=others).judge(batch["image"])
         loss = F.softplus(wrong - scores["image"].real).reshape(len(label), -1).mean(1)
         return {"discriminator/mismatch": self.weights.mismatch * loss * (others != label)}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ganvas.data import Dataset
 from ganvas.errors import UserError
 from ganvas.metrics.features import load
+from ganvas.models.layers import fp32
 from ganvas.models.vgg import FITTING, Vgg
 from ganvas.pictures import Pixels
 from ganvas.tasks.base import Batch, Task
@@ -36,7 +37,7 @@ class Translation(Task):
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
     """Return the mean absolute difference [N] of tensors [N, ...]."""
-    return (one.float() - other.float()).abs().flatten(1).mean(1)
+    return (fp32(one) - fp32(other)).abs().flatten(1).mean(1)
 
 
 def having(part: Any, *names: str) -> Any:
@@ -79,12 +80,12 @@ def perceptual(made: Iterable[Tensor], wanted: Iterable[Tensor]) -> Tensor:
         made: of each layer [N, ...].
         wanted: of each layer [N, ...], or [1, ...] for all; nothing is learned from these.
     """
-    pairs = [(one, other.detach().float()) for one, other in zip(made, wanted, strict=True)]
+    pairs = [(one, fp32(other.detach())) for one, other in zip(made, wanted, strict=True)]
     return torch.stack([distance(one, other) / other.abs().mean().clamp_min(EPSILON) for one, other in pairs]).mean(0)
 
 
 def gram(features: Tensor) -> Tensor:
     """Return how features [N, C, H, W] go together, wherever they are: [N, C, C] (Johnson et al. 2016, eq. 3)."""
     with torch.autocast(features.device.type, enabled=False):  # sums of many products
-        flat = features.float().flatten(2)
+        flat = fp32(features).flatten(2)
         return flat @ flat.transpose(1, 2) / flat[0].numel()

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganvas.config import SHAPE, Config, Player, build
+from ganvas.distributed import average
 from ganvas.models import build_network
+from ganvas.models.layers import fp32
 from ganvas.models.translation import Pool, PoolConfig, Projector, ProjectorConfig
 from ganvas.tasks.base import Batch, Pair, Scores
 from ganvas.tasks.translation import TILED, Translation, distance, find_vgg, gram, having, perceptual
@@ -102,6 +104,7 @@ class Unpaired(Translation):
         if self.vgg:
             with torch.no_grad():
                 wanted = [gram(features).mean(0, keepdim=True) for features in self.vgg(target)]
+                average(wanted)
             made = [gram(features) for features in self.vgg(pairs["image"].fake)]
             found["generator/perceptual"] = weights.perceptual * perceptual(made, wanted)
         return found
@@ -121,7 +124,7 @@ class Unpaired(Translation):
         each = []
         with torch.autocast(fake.device.type, enabled=False):  # differences are divided by a small temperature
             for query, key in zip(queries, keys, strict=True):
-                logits = query.float() @ key.float().transpose(1, 2) / TEMPERATURE
+                logits = fp32(query) @ fp32(key).transpose(1, 2) / TEMPERATURE
                 right = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
                 entropy = F.cross_entropy(logits.flatten(0, 1), right.flatten(), reduction="none")
                 each.append(entropy.view_as(right).mean(1))
