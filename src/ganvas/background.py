@@ -133,7 +133,8 @@ def stop(folder: str | Path, *, seconds: float = 120.0) -> Progress:
         raise UserError(f"{run.folder} is not being trained, so there is nothing to stop")
     if not who.here:
         raise UserError(f"{run.folder} is being trained by process {who.pid} on {who.host}; it must be stopped there")
-    if "ganvas train " not in command_of(who.pid):  # a notebook, say, which would lose more than this run
+    command = command_of(who.pid)  # empty for a moment where it begins or ends
+    if command and "ganvas train " not in command:  # a notebook, say, which would lose more than this run
         raise UserError(f"{run.folder} is being trained by process {who.pid}, which is no `ganvas train`; end it there")
     try:
         os.kill(who.pid, signal.SIGTERM)
