@@ -1,5 +1,6 @@
 """Several processes learn what one does."""
 
+import json
 import os
 import signal
 import socket
@@ -30,6 +31,8 @@ with distributed.joined("cpu"):
         if distributed.rank() == 0:
             safetensors.torch.save_file(found, f"{sys.argv[2]}/{distributed.world()}-{dtype}")
 """
+
+COMMAND = "import sys; from ganvas.cli import main; sys.exit(main())"
 
 
 def begin(script: str, world: int, *args: str) -> list[subprocess.Popen[str]]:
@@ -144,3 +147,33 @@ def test_what_cannot_be_shared_is_told(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert "15 images a step cannot be shared by 2 processes; 16 could" in err
     assert not list(tmp_path.glob("*-digits-auto"))
+
+
+def test_commands_are_shared_and_find_the_same(tmp_path: Path) -> None:
+    process = train(tmp_path, "--budget", "2steps", "--name", "run")
+    finish([process])
+    run = str(tmp_path / "run")
+    for world in (1, 2):
+        out = tmp_path / str(world)
+        for words in (
+            ["evaluate", run, "--features", "random", "--n", "40"],
+            ["generate", run, "--n", "20", "--out", str(out / "drawn")],
+            ["augment", run, "--per-class", "2", "--no-copies", "--out", str(out / "set")],
+        ):
+            finish(begin(COMMAND, world, *words))
+    for name in ("drawn", "set"):
+        one, two = ({path.name: path.read_bytes() for path in tmp_path.glob(f"{n}/{name}/**/*.png")} for n in (1, 2))
+        assert len(one) > 19
+        assert one == two
+    found = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    alone, together = (one for one in found if one["purpose"] == "report")
+    for name in ("frechet", "kernel", "recall", "coverage"):
+        assert alone[name] == together[name]
+
+
+def test_a_proof_is_not_shared(tmp_path: Path) -> None:
+    every = begin(COMMAND, 2, "augment", str(tmp_path), "--prove")
+    for process in every:
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 2
+        assert "--prove" in err

@@ -10,7 +10,8 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,17 @@ from ganvas.console import console
 from ganvas.errors import UserError
 
 T = TypeVar("T")
+
+
+class Placed(Protocol):
+    """Options that say where to compute."""
+
+    @property
+    def device(self) -> str:
+        """As `--device` has it."""
+
+
+Options = TypeVar("Options", bound=Placed)
 
 
 def rank() -> int:
@@ -79,6 +91,19 @@ def joined(device: str) -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def spread(do: Callable[[Options], T]) -> Callable[[Options], T]:
+    """Let what takes options be done by all processes of a launcher alike, their `shared` work by each a part."""
+
+    @wraps(do)
+    def done(options: Options) -> T:
+        if not launched() or dist.is_initialized():
+            return do(options)
+        with joined(options.device), sharing():
+            return do(options)
+
+    return done
+
+
 # -------------------------------------------------------------------------------------------------- rows of a batch
 
 
@@ -128,7 +153,7 @@ def decided(value: T) -> T:
 
 
 def by_chief(do: Callable[[], T]) -> T:
-    """Let the chief do something, and return its result on every rank.
+    """Let the chief do something alone, and return its result on every rank.
 
     Raises:
         UserError: it did, on every rank.
@@ -138,7 +163,8 @@ def by_chief(do: Callable[[], T]) -> T:
     answer: list[Any] = [None, None]
     if rank() == 0:
         try:
-            answer[0] = do()
+            with sharing(False):
+                answer[0] = do()
         except UserError as error:
             answer[1] = str(error)
     dist.broadcast_object_list(answer, device=torch.device("cpu"))
@@ -176,9 +202,9 @@ _sharing = ContextVar("_sharing", default=False)
 
 
 @contextlib.contextmanager
-def sharing() -> Iterator[None]:
-    """Let `shared` work be shared inside, by all ranks alike."""
-    before = _sharing.set(True)
+def sharing(on: bool = True) -> Iterator[None]:
+    """Let `shared` work be shared inside, by all ranks alike; or not, where a rank is by itself."""
+    before = _sharing.set(on)
     try:
         yield
     finally:
@@ -208,7 +234,8 @@ def _all(do: Callable[[], T]) -> list[T]:
     """
     result, failure = None, None
     try:
-        result = do()
+        with sharing(False):
+            result = do()
     except UserError as error:
         failure = str(error)
     every: list[Any] = [None] * world()

@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 import ganvas
-from ganvas import pictures
+from ganvas import distributed, pictures
 from ganvas.config import parse_pair, parse_seeds
 from ganvas.console import progress, say
 from ganvas.data.decode import ENDINGS
@@ -79,6 +80,7 @@ class Wanted:
 
 
 @takes(GenerateOptions)
+@distributed.spread
 def generate(options: GenerateOptions) -> Path:
     """Draw pictures into a folder: `seed000007.png` and so on, `grid.png` and `manifest.json`.
 
@@ -108,6 +110,9 @@ def generate(options: GenerateOptions) -> Path:
         how: dict[str, Any] = {"truncation": options.truncation, "frames": options.frames, "progress": advance}
         images = itertools.chain.from_iterable(render(model, seeds=seeds_of_all, labels=labels, **how))
         first = next(images)  # before anything is touched: a model that is broken shows it here
+        if distributed.rank() > 0:
+            deque(images, 0)  # each draws its share of them
+            return folder
         with made_folder(folder):
             # An older manifest would be a lie as soon as the first picture is replaced.
             (folder / "manifest.json").unlink(missing_ok=True)

@@ -3,14 +3,16 @@
 import dataclasses
 import itertools
 import shlex
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
 import ganvas
-from ganvas.augmentation.accept import Examiner, Tally, fill
+from ganvas import distributed
+from ganvas.augmentation.accept import Candidate, Examiner, Tally, fill
 from ganvas.augmentation.ancestry import refuse_start
 from ganvas.augmentation.options import AugmentOptions
 from ganvas.augmentation.page import write_proof
@@ -23,6 +25,7 @@ from ganvas.data import Dataset, load_dataset
 from ganvas.errors import UserError
 from ganvas.files import refuse_inside, tell_unwritable, writable_folder
 from ganvas.options import DataOptions, takes
+from ganvas.pictures import Pixels
 from ganvas.run import Plan, Run, data_options, open_run, run_of
 from ganvas.sample import Model, load, pick_device
 
@@ -34,7 +37,11 @@ FREE = ("digest", "seed", "name", "device", "threads", "precision", "snap")
 """Options in which runs of one recipe may differ; the data's digest is looked at by itself."""
 
 
+Drawing: TypeAlias = Callable[[Sequence[Candidate]], Pixels]
+
+
 @takes(AugmentOptions)
+@distributed.spread
 def augment(options: AugmentOptions) -> Path:
     """Write a labelled set of a model's pictures; or, with `prove`, find out whether they help.
 
@@ -49,15 +56,39 @@ def augment(options: AugmentOptions) -> Path:
             cannot be followed, too many pictures rejected, or a folder that cannot be written or holds something else.
     """
     rules = _check(options)
+    if options.prove and distributed.launched():
+        raise UserError("--prove is nothing that several processes could share; run it in one, without a launcher")
     model = load(options.run, weights=options.weights, device=options.device, trust=options.trust)
     classes_of(model)
     draw(model, [(0, 0)], options.seed)  # one that is broken shows it here, before a long wait
     assert model.path is not None
     run = run_of(model.path)
-    dataset = _open_data(options, model, run)
     if options.prove:
-        return _prove(options, rules, model, run, dataset)
-    return _write(options, rules, model, dataset)
+        return _prove(options, rules, model, run, _open_data(options, model, run))
+    with _drawing(model, options.seed) as drawn:
+        if drawn:
+            return _write(options, rules, model, _open_data(options, model, run), drawn)
+    return Path(str(options.out))
+
+
+@contextmanager
+def _drawing(model: Model, seed: int) -> Iterator[Drawing | None]:
+    """Give the first process what draws, with all of them; the others draw their shares here, and then get None."""
+
+    def drawn(some: Sequence[Candidate]) -> Pixels:
+        with distributed.sharing():
+            return draw(model, distributed.decided(some), seed)
+
+    if distributed.rank() == 0:
+        try:
+            with distributed.sharing(False):
+                yield drawn
+        finally:
+            distributed.decided(())
+        return
+    while some := distributed.decided(()):
+        draw(model, some, seed)
+    yield None
 
 
 def _check(options: AugmentOptions) -> Trial:
@@ -133,7 +164,7 @@ def _examiner(options: AugmentOptions, rules: Trial, dataset: Dataset) -> Examin
 # ---------------------------------------------------------------------------------------------------- writing
 
 
-def _write(options: AugmentOptions, rules: Trial, model: Model, dataset: Dataset) -> Path:
+def _write(options: AugmentOptions, rules: Trial, model: Model, dataset: Dataset, drawn: Drawing) -> Path:
     if not _known(model, dataset):
         say(f"note: {options.data or dataset.name} is not, or no longer, what {options.run} was trained on")
     folder = Path(str(options.out)).expanduser()
@@ -152,7 +183,7 @@ def _write(options: AugmentOptions, rules: Trial, model: Model, dataset: Dataset
     try:
         with tell_unwritable(folder), progress("pictures", sum(tally.wanted)) as advance:
             advance(there)
-            for candidate, image, fault in fill(tally, lambda some: draw(model, some, options.seed), examiner):
+            for candidate, image, fault in fill(tally, drawn, examiner):
                 if fault:
                     store.reject(candidate, fault)
                 else:

@@ -15,7 +15,7 @@ from ganvas import checkpoint
 from ganvas.config import FRAMES
 from ganvas.console import say, worded
 from ganvas.data import Dataset, load_dataset
-from ganvas.distributed import shared
+from ganvas.distributed import by_chief, in_turn, rank, shared, spread, together
 from ganvas.errors import UserError
 from ganvas.files import find_path, printable
 from ganvas.health import Health
@@ -117,6 +117,7 @@ def nearest(model: Model, dataset: Dataset, judge: Judge) -> Neighbours:
 
 
 @takes(EvaluateOptions)
+@spread
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Measure the pictures of a run, a model file, or a folder or zip, against real ones, and print a table.
 
@@ -139,7 +140,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     device = pick_device(options.device)
     path = Path(options.run).expanduser()
     model, run = (None, None) if _holds_pictures(path) else _open_model(options, path)
-    dataset = _open_data(options, model, run)
+    dataset = together(lambda: _open_data(options, model, run))
     pictures = None if model else _open_pictures(options, path, dataset)
     extractor = find_extractor(options.features, weights=options.feature_weights, device=device.type, precision="fp32")
     extractor = looking_at(dataset, extractor)
@@ -148,7 +149,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         raise UserError(f"{needed}; train one with --conditional yes, or leave it out")
     if options.classify and not len(dataset.rows["test"]):
         raise UserError(f"--classify needs test pictures, and {dataset.name} has too few to hold any out")
-    judge = Judge(dataset, extractor, split=options.split, n=options.n, seed=options.seed)
+    judge = in_turn(lambda: Judge(dataset, extractor, split=options.split, n=options.n, seed=options.seed))
     which: dict[str, Any] = {"step": None, "images": None, "weights": None}
     if model:
         nothing = untrained(model, run.plan.config.seed if run else 0, device)
@@ -160,13 +161,13 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     lead = judge.lead(measured)
     found: dict[str, Any] = {"memorisation": None}
     found |= record(measured, lead, "report", seconds=time.monotonic() - begin, **which)
-    if options.json:
+    if options.json and rank() == 0:
         print(json.dumps(found), flush=True)  # noqa: T201
-    else:
+    elif not options.json:
         _tell(measured, lead, judge, dataset.what)
         _tell_classes(found, dataset.what)
     if model and run:
-        _keep(found, run, model, dataset, judge)
+        by_chief(lambda: _keep(found, run, model, dataset, judge))
     elif not options.json:
         say("kept nowhere; --json prints what to keep")
     return found
