@@ -198,7 +198,7 @@ def test_real_and_fake_of_a_pair_are_of_one_class(shades):
 @pytest.mark.parametrize("preset", ["auto", "article-mnist"])
 def test_a_class_is_drawn_on_demand(shades, tmp_path, preset):
     more = ("--batch", "16", *TINY) if preset == "auto" else ("--size", "28", "--batch", "16")
-    budget = "300steps" if preset == "auto" else "60steps"
+    budget = "200steps" if preset == "auto" else "30steps"
     args = ["train", str(shades), "--out", str(tmp_path), "--preset", preset, "--budget", budget, *more]
     assert main([*args, "--features", "none", "--threads", "1", "--precision", "fp32"]) == 0
     (run,) = tmp_path.iterdir()

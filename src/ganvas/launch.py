@@ -76,6 +76,9 @@ def _spread(options: TrainOptions) -> Model | None:
     from ganvas import elastic  # takes a moment
 
     dataset = open_data(options)  # to hear the complaints early, and once
+    run, budget = find_run(options, dataset), Budget.parse(options.budget)
+    config = run.plan.config if run else settle(options, budget, dataset, pick_device(options.device))
+    refuse_uneven(config.batch, options.gpus)
     elastic.launch(command(options), options.gpus, options.max_restarts)
     run = find_run(dataclasses.replace(options, new=False, resume=False, extend=None), dataset)
     if run is None or not run.finished:
@@ -104,7 +107,7 @@ def _train(options: TrainOptions) -> Model | None:
     if distributed.decided(run.finished and extension is None and run.reported):
         say(f"{run.folder} is finished; give --extend 10m to go on with it, or --new to start another")
     else:
-        refuse_uneven(run.plan.config.batch)
+        refuse_uneven(run.plan.config.batch, distributed.world())
         run = run if distributed.rank() == 0 else Bystander(run.folder, run.plan)
         with run.held(), threads(run.plan.threads):
             # Read again, as another process may have trained it meanwhile.
@@ -130,15 +133,15 @@ def begun(options: TrainOptions, dataset: Dataset, plan: Plan) -> Run:
     return run
 
 
-def refuse_uneven(batch: int) -> None:
+def refuse_uneven(batch: int, processes: int) -> None:
     """Refuse a batch that cannot be dealt out evenly.
 
     Raises:
         UserError: it cannot.
     """
-    if batch % distributed.world():
-        fitting = -(-batch // distributed.world()) * distributed.world()
-        raise UserError(f"{batch} images a step cannot be shared by {distributed.world()} processes; {fitting} could")
+    if batch % processes:
+        fitting = -(-batch // processes) * processes
+        raise UserError(f"{batch} images a step cannot be shared by {processes} processes; {fitting} could")
 
 
 def open_data(options: TrainOptions) -> Dataset:
@@ -188,7 +191,7 @@ def make_plan(options: TrainOptions, budget: Budget, dataset: Dataset, started: 
     """
     device = pick_device(options.device)
     config = settle(options, budget, dataset, device)
-    refuse_uneven(config.batch)
+    refuse_uneven(config.batch, distributed.world())
     say(f"measuring how fast this machine trains ({device.type}) ...")
     try:
         speeds, drawing = measure(config, options, budget, device, dataset)

@@ -214,6 +214,10 @@ def check(options: TrainOptions) -> None:
     apply(options, Config(anything, anything, ObjectiveConfig(penalties=())))  # only to hear its complaints early
     if options.threads < 0:
         raise UserError("--threads must not be negative")
+    if options.gpus < 1:
+        raise UserError("--gpus must be at least 1; --device cpu trains without one")
+    if options.max_restarts < 0:
+        raise UserError("--max-restarts must not be negative")
     if options.init == "":
         raise UserError("--init names no model")
     if options.init and any(entry.startswith(("generator", "discriminator")) for entry in options.set):

@@ -248,6 +248,7 @@ class Person:
     def slide(self, label: str, value: float) -> None:
         box = self.page.get_by_label(f"number input for {label}").locator("visible=true").first
         box.fill(str(value))
+        self.page.wait_for_timeout(200)  # else what is asked for may be asked with the value before
         box.press("Enter")
         box.blur()
 
