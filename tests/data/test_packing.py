@@ -264,3 +264,12 @@ def test_the_command_says_what_next(folder: Path, tmp_path: Path, capsys: pytest
     said = capsys.readouterr().err
     assert "60 pictures are in 3 shards" in said
     assert f"next:  ganvas train {tmp_path / 'out'}" in said
+
+
+def test_shards_that_are_missing_are_named(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pack(folder, out=out)
+    assert not any("not here" in note for note in open_dataset(str(out)).summary.notes)
+    (out / "val-000000.tar").unlink()
+    (note,) = (note for note in open_dataset(str(out)).summary.notes if "not here" in note)
+    assert note == "1 of 3 shards that were packed together are not here (val-000000.tar)"

@@ -38,6 +38,8 @@ class Index:
     """The sha256 of each shard."""
     classes: list[str] = field(default_factory=list)
     """What the labels 0, 1, ... are called, where that is known."""
+    missing: list[str] = field(default_factory=list)
+    """Shards that were packed with these, and are not among them."""
 
     def add(self, other: "Index") -> None:
         """Append the samples of further shards."""
@@ -74,13 +76,27 @@ class Index:
             raise ValueError("its columns differ in length")
         bad = {int(row): str(reason) for row, reason in facts["bad"].items()}
         return cls(
-            names, spots, sizes, labels, bad, Counter(facts["skipped"]), list(facts["digests"]), list(facts["classes"])
+            names,
+            spots,
+            sizes,
+            labels,
+            bad,
+            Counter(facts["skipped"]),
+            list(facts["digests"]),
+            list(facts["classes"]),
+            list(facts.get("missing", ())),
         )
 
     @property
     def facts(self) -> dict[str, Any]:
         """What `read` needs beside the samples."""
-        return {"bad": self.bad, "skipped": self.skipped, "digests": self.digests, "classes": self.classes}
+        return {
+            "bad": self.bad,
+            "skipped": self.skipped,
+            "digests": self.digests,
+            "classes": self.classes,
+            "missing": self.missing,
+        }
 
 
 def packed_index(files: tuple[Stored, ...]) -> Index | None:
@@ -99,7 +115,9 @@ def packed_index(files: tuple[Stored, ...]) -> Index | None:
         with samples.open() as file:
             whole = Index.read(file, facts["ganvas"])
         numbers = {(entry["url"], entry["filesize"]): i for i, entry in enumerate(facts["shardlist"])}
-        return _of_shards(whole, [numbers[file.name, file.size] for file in files])
+        found = _of_shards(whole, [numbers[file.name, file.size] for file in files])
+        found.missing = sorted({str(name) for name, _ in numbers} - {file.name for file in files})
+        return found
     except UserError:
         raise
     except Exception:  # another's, or damaged

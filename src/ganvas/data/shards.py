@@ -255,6 +255,10 @@ def _listing(files: tuple[Stored, ...], stamp: str) -> Listing:
     written = [index.labels[row] for row in order]
     if any(written):
         labels, classes, notes = _classes(written, index.classes)
+    if index.missing:
+        named = ", ".join(index.missing[:3]) + ", ..." * (len(index.missing) > 3)
+        count = f"{len(index.missing)} of {len(index.missing) + len(files)}"
+        notes = [*notes, f"{count} shards that were packed together are not here ({named})"]
     spots, spool = np.array(index.spots, np.int64)[order], Spool(files)
     outside = {"outside train and its like": tree.outside} if tree.outside else {}
     return Listing(
