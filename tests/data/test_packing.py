@@ -266,10 +266,11 @@ def test_the_command_says_what_next(folder: Path, tmp_path: Path, capsys: pytest
     assert f"next:  ganvas train {tmp_path / 'out'}" in said
 
 
-def test_shards_that_are_missing_are_named(folder: Path, tmp_path: Path) -> None:
+def test_shards_that_are_missing_are_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     pack(folder, out=out)
     assert not any("not here" in note for note in open_dataset(str(out)).summary.notes)
     (out / "val-000000.tar").unlink()
     (note,) = (note for note in open_dataset(str(out)).summary.notes if "not here" in note)
     assert note == "1 of 3 shards that were packed together are not here (val-000000.tar)"
+    assert f"{note}\n" in capsys.readouterr().err

@@ -25,7 +25,7 @@ _FORMAT = 2  # of the cache; another number makes all sets anew
 
 
 def load_source(source: Source, recipe: build.Recipe, options: DataOptions, tell: bool = True) -> Dataset:
-    """Open the pictures of a source, preparing them the first time and, if asked, saying then how many were skipped.
+    """Open the pictures of a source, preparing them the first time and, if asked, saying then what was skipped.
 
     Pictures of shards are streamed instead where that is better (see streaming.py). Of the options only `skip_bad`,
     `workers`, `group` and `stream` count.
@@ -48,6 +48,8 @@ def load_source(source: Source, recipe: build.Recipe, options: DataOptions, tell
         )
         if tell and dataset.summary.unreadable:
             say(f"skipped {dataset.summary.unreadable} unreadable of {dataset.summary.files} {recipe.what}")
+        for note in dataset.summary.notes if tell else ():
+            say(note)
     # A cached set may have been made with other patience.
     summary = dataset.summary
     build.judge(summary.unreadable, summary.bad, summary.files, options.skip_bad, recipe.what)
